@@ -1,0 +1,45 @@
+//! Etags and the `If-Match` header.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+/// What a request demands of the present version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum IfMatch {
+    /// No header, or an empty one.
+    Absent,
+    /// `*`: the resource must exist, any version will do.
+    Any,
+    /// This version.
+    Etag(String),
+}
+
+impl IfMatch {
+    /// Reads the header: blanks, an optional `W/` and one pair of double quotes are cut.
+    pub fn parse(header: Option<&str>) -> Self {
+        let Some(text) = header else {
+            return Self::Absent;
+        };
+        let text = text.trim();
+        let text = text.strip_prefix("W/").unwrap_or(text);
+        let text = text
+            .strip_prefix('"')
+            .and_then(|t| t.strip_suffix('"'))
+            .unwrap_or(text);
+        match text {
+            "" => Self::Absent,
+            "*" => Self::Any,
+            etag => Self::Etag(etag.into()),
+        }
+    }
+}
+
+/// The etag of a device identity: base64 of a decimal counter.
+pub fn of_counter(counter: u64) -> String {
+    STANDARD.encode(counter.to_string())
+}
+
+/// The etag of a DPS record: base64 of a quoted GUID.
+pub fn of_guid(guid: &str) -> String {
+    STANDARD.encode(format!("\"{guid}\""))
+}
