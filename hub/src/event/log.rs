@@ -91,7 +91,7 @@ impl Log {
             Appender {
                 writers,
                 config,
-                _lock: lock,
+                lock,
             },
             Arc::new(Self { partitions }),
             cuts,
@@ -145,7 +145,7 @@ pub struct Appender {
     writers: Vec<Writer>,
     config: LogConfig,
     /// Held for as long as the log may be written to; the operating system lets go of it however the process ends.
-    _lock: File,
+    lock: File,
 }
 
 impl Appender {
@@ -229,6 +229,8 @@ impl Drop for Appender {
             // Nobody is left to tell; what was acknowledged is written either way.
             let _ = writer.finish();
         }
+        // Closing would do, were it not for a child just being forked, which shares the lock until it becomes its program.
+        let _ = self.lock.unlock();
     }
 }
 

@@ -13,8 +13,8 @@ use tokio::sync::watch;
 use super::error::{Damage, Error};
 use super::partition::{Located, Shared};
 use super::segment::{
-    Head, Mark, Parsed, RECORD_HEAD_BYTES, Walk, from_millis, head_of, parse_record, read_full_at,
-    to_millis,
+    Head, Mark, Parsed, RECORD_HEAD_BYTES, Walk, damaged_record, from_millis, head_of,
+    parse_record, read_full_at, to_millis,
 };
 
 /// Where a reader begins.
@@ -81,13 +81,21 @@ impl Reader {
             let limit = segment
                 .next
                 .map_or(end.offset, |next| next.offset.min(end.offset));
-            let reason = match self.read(&segment, limit, max_bytes)? {
+            let (reason, behind) = match self.read(&segment, limit, max_bytes)? {
                 Found::Records(bytes) => break bytes,
                 Found::Dropped => continue,
-                Found::Broken(reason) => reason,
+                Found::Damaged { reason, bytes } => {
+                    let behind = Mark {
+                        sequence: sequence + 1,
+                        offset: self.offset + bytes,
+                        ..Mark::default()
+                    };
+                    (reason, behind)
+                }
+                Found::Broken(reason) => (reason, segment.next.unwrap_or(end)),
             };
             let first_lost = self.sequence;
-            let lost_records = self.jump(&segment.next.unwrap_or(end));
+            let lost_records = self.jump(&behind);
             skipped += lost_records;
             let path = segment.start.path_in(&self.shared.folder);
             damage.push(Damage {
@@ -247,7 +255,17 @@ impl Reader {
                 return Ok(Found::Records(whole));
             }
             match stop {
-                Parsed::Broken(reason) => return Ok(Found::Broken(reason)),
+                Parsed::Broken(reason) => {
+                    let limit = segment.start.position_of(limit);
+                    let damaged = damaged_record(&file, position, limit, self.sequence);
+                    let damaged = damaged.map_err(Error::io("reading", &path()))?;
+                    return Ok(
+                        damaged.map_or(Found::Broken(reason), |bytes| Found::Damaged {
+                            reason,
+                            bytes,
+                        }),
+                    );
+                }
                 Parsed::Short(needed) if wanted < needed && needed <= left => wanted = needed,
                 _ => return Ok(Found::Broken("the file ends too early")),
             }
@@ -258,6 +276,9 @@ impl Reader {
 enum Found {
     /// So many bytes of whole records, one at least.
     Records(usize),
+    /// One unsound record of so many bytes, with a sound one behind it.
+    Damaged { reason: &'static str, bytes: u64 },
+    /// Nothing more can be made of this segment.
     Broken(&'static str),
     /// Retention was faster.
     Dropped,

@@ -209,7 +209,7 @@ pub(super) fn parse_record(bytes: &[u8], sequence: u64) -> Parsed {
         return Parsed::Short(RECORD_HEAD_BYTES);
     }
     let record_bytes = u32_at(bytes, 0) as usize + LENGTH_AND_CHECKSUM;
-    if !(RECORD_HEAD_BYTES..=RECORD_HEAD_BYTES + MAX_ENVELOPE_BYTES).contains(&record_bytes) {
+    if !is_record_length(record_bytes) {
         return Parsed::Broken("the length of a record is out of range");
     }
     let Some(checked) = bytes.get(LENGTH_AND_CHECKSUM..record_bytes) else {
@@ -237,7 +237,7 @@ pub(super) fn head_of(bytes: &[u8]) -> Head {
     }
 }
 
-/// Goes through the records of one segment, checking each.
+/// Goes through the records of one segment, checking each. Steps over single damaged ones, see [`damaged_record`].
 pub(super) struct Walk<'f> {
     file: &'f File,
     /// Where the stream stands before the record to come.
@@ -281,7 +281,19 @@ impl<'f> Walk<'f> {
                         .advance(head.record_bytes as u64, head.enqueued_ms);
                     return Ok(Ok(head));
                 }
-                Parsed::Broken(reason) => return Ok(Err(End::Broken(reason))),
+                Parsed::Broken(reason) => {
+                    let position = self.unread - rest.len() as u64;
+                    let Some(bytes) =
+                        damaged_record(self.file, position, self.limit, self.next.sequence)?
+                    else {
+                        return Ok(Err(End::Broken(reason)));
+                    };
+                    self.unread = position + bytes;
+                    self.buffer.clear();
+                    self.used = 0;
+                    self.next
+                        .advance(bytes, self.next.last_enqueued_ms.unwrap_or(i64::MIN));
+                }
                 Parsed::Short(needed) => {
                     let had = rest.len();
                     if self.fill(needed)? {
@@ -316,6 +328,36 @@ impl<'f> Walk<'f> {
     }
 }
 
+/// The bytes of the unsound record at `position`, if it is no worse than that: the one behind it is sound and has the number
+/// after `sequence`. So a flipped bit costs one event, and is not taken for a torn tail.
+pub(super) fn damaged_record(
+    file: &File,
+    position: u64,
+    limit: u64,
+    sequence: u64,
+) -> io::Result<Option<u64>> {
+    let record_at = |position: u64| {
+        let mut head = [0; RECORD_HEAD_BYTES];
+        let filled = read_full_at(file, &mut head, position)?;
+        let bytes = u32_at(&head, 0) as usize + LENGTH_AND_CHECKSUM;
+        let whole = filled == RECORD_HEAD_BYTES
+            && is_record_length(bytes)
+            && position + bytes as u64 <= limit;
+        Ok::<_, io::Error>(whole.then_some(bytes))
+    };
+    let Some(damaged) = record_at(position)? else {
+        return Ok(None);
+    };
+    let behind = position + damaged as u64;
+    let Some(bytes) = record_at(behind)? else {
+        return Ok(None);
+    };
+    let mut record = vec![0; bytes];
+    read_full_at(file, &mut record, behind)?;
+    let sound = matches!(parse_record(&record, sequence + 1), Parsed::Record(_));
+    Ok(sound.then_some(damaged as u64))
+}
+
 /// Reads at `position` until the buffer is full or the file ends; how much came.
 pub(super) fn read_full_at(file: &File, buffer: &mut [u8], position: u64) -> io::Result<usize> {
     let mut filled = 0;
@@ -347,6 +389,10 @@ pub(super) fn from_millis(millis: i64) -> SystemTime {
         UNIX_EPOCH.checked_add(distance)
     };
     time.unwrap_or(UNIX_EPOCH)
+}
+
+fn is_record_length(bytes: usize) -> bool {
+    (RECORD_HEAD_BYTES..=RECORD_HEAD_BYTES + MAX_ENVELOPE_BYTES).contains(&bytes)
 }
 
 /// Whether the first `filled` bytes could be the beginning of a header of ours.

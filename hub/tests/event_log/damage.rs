@@ -100,49 +100,75 @@ fn blocks_of_zeros_behind_the_tail_are_cut() {
 }
 
 #[test]
-fn a_reader_steps_over_damage_in_the_middle_and_says_so() {
+fn a_damaged_event_costs_that_event_and_the_reader_is_told() {
     let folder = Folder::new();
     let (mut appender, log, _) = folder.open(small());
     for number in 0..20 {
         put(&mut appender, &format!("event {number}"), at(0));
     }
-    // Six in each segment: the damage is in 8, of 6 to 11.
+    // Six in each segment: 8 is the third of the second.
     let sealed = folder.segments(0).remove(1);
     flip(&sealed, 64 + 2 * 31 + 26);
     let mut reader = log.reader(0, From::Sequence(6)).unwrap();
     assert_eq!(texts(&reader.next_batch(1 << 20).unwrap()), numbered(6..8));
     let batch = reader.next_batch(1 << 20).unwrap();
-    assert_eq!(texts(&batch), numbered(12..18));
-    assert_eq!(batch.skipped, 4);
+    assert_eq!((texts(&batch), batch.skipped), (numbered(9..12), 1));
+    assert_eq!(batch.records().next().unwrap().offset, 9 * 31);
+    let told = "cannot be read from sequence number 8 on (the checksum of a record does not match); skipped 1 records";
+    let sentences: Vec<_> = batch.damage.iter().map(ToString::to_string).collect();
+    assert_eq!(sentences, [format!("{} {told}", sealed.display())]);
     assert_eq!(
-        batch
-            .damage
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>(),
-        [format!(
-            "{} cannot be read from sequence number 8 on (the checksum of a record does not match); skipped 4 records",
-            sealed.display()
-        )]
+        read(&log, From::Sequence(10)),
+        (numbered(10..20), 0),
+        "a place behind the damage is found"
     );
-    assert_eq!(read(&log, From::Earliest).1, 4);
-    // Looking for a place behind the damage stops in front of it.
-    assert_eq!(read(&log, From::Sequence(10)), (numbered(12..20), 4));
+}
 
-    // The same in the active segment, which ends at 19.
-    flip(&folder.segments(0)[3], 64 + 26);
-    assert_eq!(read(&log, From::Sequence(18)), (vec![], 2));
-    assert_eq!(put(&mut appender, "event 20", at(0)), 20);
+#[test]
+fn damage_in_the_middle_of_the_tail_is_not_taken_for_a_torn_tail() {
+    let folder = Folder::new();
+    let (mut appender, _, _) = folder.open(small());
+    for number in 0..5 {
+        put(&mut appender, &format!("event {number}"), at(number));
+    }
+    drop(appender);
+    flip(&folder.segments(0)[0], 64 + 2 * 31 + 26);
+    let (mut appender, log, cuts) = folder.open(small());
+    assert_eq!(cuts, []);
+    assert_eq!(put(&mut appender, "event 5", at(5)), 5);
+    assert_eq!(read(&log, From::Earliest), (numbered([0, 1, 3, 4, 5]), 1));
+}
+
+#[test]
+fn a_segment_that_cannot_be_followed_any_further_is_left_for_the_next_one() {
+    let folder = Folder::new();
+    let (mut appender, log, _) = folder.open(small());
+    for number in 0..20 {
+        put(&mut appender, &format!("event {number}"), at(0));
+    }
+    let sealed = folder.segments(0).remove(1);
+    // The lowest byte of the length of event 8, so that what follows is not found.
+    flip(&sealed, 64 + 2 * 31);
     assert_eq!(
-        read(&log, From::Sequence(20)),
-        (vec![], 1),
-        "behind the damage in the same segment"
+        read(&log, From::Earliest),
+        (numbered((0..8).chain(12..20)), 4)
     );
-    let (_, latest) = (
-        put(&mut appender, "event 21", at(0)),
-        log.reader(0, From::Latest).unwrap(),
+    assert_eq!(
+        read(&log, From::Sequence(10)),
+        (numbered(12..20), 4),
+        "the search stops in front of the damage"
     );
-    assert_eq!(latest.sequence(), 22);
+
+    // The same in the active segment, which begins with 18 and ends with 19.
+    flip(&folder.segments(0)[3], 64);
+    let mut reader = log.reader(0, From::Sequence(18)).unwrap();
+    let batch = reader.next_batch(1 << 20).unwrap();
+    assert_eq!((batch.is_empty(), batch.skipped), (true, 2));
+    put(&mut appender, "event 20", at(0));
+    assert_eq!(
+        texts(&reader.next_batch(1 << 20).unwrap()),
+        numbered(20..21)
+    );
 }
 
 #[test]

@@ -39,7 +39,7 @@ fn a_batch_that_hits_a_size_limit_leaves_nothing_and_the_log_usable() {
     let output = child.wait_with_output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{text}");
-    let last = text.lines().filter_map(acknowledged).last().unwrap();
+    let last = text.lines().filter_map(acknowledged).next_back().unwrap();
     let (mut appender, log, cuts) = Log::open(folder.path(), config(), at(0)).unwrap();
     assert_eq!(cuts, [], "the failed batch was taken back at once");
     assert_eq!(events_held(&log), last);
