@@ -538,7 +538,7 @@ fn create(folder: &Path, index: u16, start: &Mark, sync: Sync) -> Result<File, E
 const UNNAMED: &str = "new";
 
 /// A batch above this does not keep its memory.
-const KEPT_BUFFER_BYTES: usize = 4 * 1024 * 1024;
+const KEPT_BUFFER_BYTES: usize = 1024 * 1024;
 
 #[cfg(test)]
 mod tests {

@@ -138,12 +138,13 @@ impl Reader {
             })
         };
         match from {
-            From::Earliest => {
-                self.jump(&self.shared.first());
-                Ok(())
-            }
             From::Latest => {
                 self.jump(&end);
+                Ok(())
+            }
+            from if is_at_end(from, &end) => self.seek(From::Latest),
+            From::Earliest => {
+                self.jump(&self.shared.first());
                 Ok(())
             }
             From::Sequence(asked) if asked > end.sequence => {
@@ -357,6 +358,19 @@ impl<'r> Iterator for Records<'r> {
             enqueued: from_millis(enqueued_ms),
             envelope,
         })
+    }
+}
+
+/// Spares walking through a segment only to find that nothing in it is wanted.
+fn is_at_end(from: From, end: &Mark) -> bool {
+    match from {
+        From::Earliest => false,
+        From::Sequence(asked) => asked == end.sequence,
+        From::Offset(asked) => asked == end.offset,
+        From::Time(time) => end
+            .last_enqueued_ms
+            .is_none_or(|last| last < to_millis(time)),
+        From::Latest => true,
     }
 }
 

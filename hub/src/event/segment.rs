@@ -51,6 +51,13 @@ impl Mark {
         self.offset += record_bytes;
     }
 
+    /// Behind a record that cannot be read, and whose time is not known.
+    fn pass_over(&mut self, record_bytes: u64) {
+        let last_enqueued_ms = self.last_enqueued_ms;
+        self.advance(record_bytes, 0);
+        self.last_enqueued_ms = last_enqueued_ms;
+    }
+
     /// Where in the file of the segment that begins here the record at `offset` lies.
     pub fn position_of(&self, offset: u64) -> u64 {
         HEADER_BYTES as u64 + offset.saturating_sub(self.offset)
@@ -84,18 +91,26 @@ pub(super) fn named(path: &Path) -> Result<Option<Mark>, Error> {
             ..Mark::default()
         })
     });
+    let foreign = |reason| {
+        Err(Error::Foreign {
+            path: path.to_path_buf(),
+            reason,
+        })
+    };
     match mark {
         Some(mark)
             if path
                 .file_name()
-                .is_some_and(|name| *name == *mark.file_name()) =>
+                .is_none_or(|name| *name != *mark.file_name()) =>
         {
-            Ok(Some(mark))
+            foreign(NOT_A_NAME)
         }
-        _ => Err(Error::Foreign {
-            path: path.to_path_buf(),
-            reason: "its name is not two numbers of 20 digits",
-        }),
+        // Both are long integers on the wire, and far from the end they can be counted up without a thought.
+        Some(mark) if mark.sequence.max(mark.offset) > i64::MAX as u64 / 2 => {
+            foreign("its numbers are out of range")
+        }
+        Some(mark) => Ok(Some(mark)),
+        None => foreign(NOT_A_NAME),
     }
 }
 
@@ -291,8 +306,7 @@ impl<'f> Walk<'f> {
                     self.unread = position + bytes;
                     self.buffer.clear();
                     self.used = 0;
-                    self.next
-                        .advance(bytes, self.next.last_enqueued_ms.unwrap_or(i64::MIN));
+                    self.next.pass_over(bytes);
                 }
                 Parsed::Short(needed) => {
                     let had = rest.len();
@@ -419,6 +433,7 @@ fn array_at<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
 }
 
 const MAGIC: &[u8; 8] = b"AZEVENTS";
+const NOT_A_NAME: &str = "its name is not two numbers of 20 digits";
 const EXTENSION: &str = "events";
 const LENGTH_AND_CHECKSUM: usize = 8;
 const WALK_BYTES: usize = 256 * 1024;
@@ -473,6 +488,18 @@ mod tests {
             ("00000000000000000012-00000000000000003456.events.new", None),
             ("12-3456.events", Some(Err(()))),
             ("letters.events", Some(Err(()))),
+            (
+                "18446744073709551615-00000000000000003456.events",
+                Some(Err(())),
+            ),
+            (
+                "00000000000000000012-18446744073709551615.events",
+                Some(Err(())),
+            ),
+            (
+                "99999999999999999999-00000000000000003456.events",
+                Some(Err(())),
+            ),
         ];
         for (name, expected) in rows {
             let found = named(Path::new(name))
