@@ -10,9 +10,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::error::{Cut, Error};
-use super::partition::{Properties, Shared, Sync, Writer};
+use super::partition::{Properties, Shared};
 use super::reader::{From, Reader};
 use super::segment::to_millis;
+use super::writer::{Sync, Writer};
 
 /// How a log is laid out and how long it keeps events.
 #[derive(Debug, Clone, PartialEq, Eq)]

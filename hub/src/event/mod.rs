@@ -12,11 +12,14 @@ mod error;
 mod log;
 mod partition;
 mod reader;
+mod recovery;
 mod segment;
+mod writer;
 
 pub use envelope::{Event, Malformed, Pairs};
 pub use error::{Cut, Damage, Error};
 pub use log::{Appended, Appender, Log, LogConfig, partition_for};
-pub use partition::{Properties, Sync};
+pub use partition::Properties;
 pub use reader::{Batch, From, Reader, Record, Records};
 pub use segment::MAX_ENVELOPE_BYTES;
+pub use writer::Sync;

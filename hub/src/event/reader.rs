@@ -137,16 +137,12 @@ impl Reader {
                 end,
             })
         };
+        if let Some(place) = self.known_place(from, &end) {
+            self.jump(&place);
+            return Ok(());
+        }
         match from {
-            From::Latest => {
-                self.jump(&end);
-                Ok(())
-            }
-            from if is_at_end(from, &end) => self.seek(From::Latest),
-            From::Earliest => {
-                self.jump(&self.shared.first());
-                Ok(())
-            }
+            From::Earliest | From::Latest => Ok(()),
             From::Sequence(asked) if asked > end.sequence => {
                 beyond("sequence number", asked, end.sequence)
             }
@@ -181,6 +177,20 @@ impl Reader {
                 self.seek_in(&segment, &end, |_, enqueued_ms| enqueued_ms >= asked)
             }
         }
+    }
+
+    /// A place that is found without walking through a segment.
+    fn known_place(&self, from: From, end: &Mark) -> Option<Mark> {
+        let at_end = match from {
+            From::Earliest => return Some(self.shared.first()),
+            From::Sequence(asked) => asked == end.sequence,
+            From::Offset(asked) => asked == end.offset,
+            From::Time(time) => end
+                .last_enqueued_ms
+                .is_none_or(|last| last < to_millis(time)),
+            From::Latest => true,
+        };
+        at_end.then_some(*end)
     }
 
     /// Steps through a segment to the first record for which `found` holds, given where it stands and when it was enqueued;
@@ -358,19 +368,6 @@ impl<'r> Iterator for Records<'r> {
             enqueued: from_millis(enqueued_ms),
             envelope,
         })
-    }
-}
-
-/// Spares walking through a segment only to find that nothing in it is wanted.
-fn is_at_end(from: From, end: &Mark) -> bool {
-    match from {
-        From::Earliest => false,
-        From::Sequence(asked) => asked == end.sequence,
-        From::Offset(asked) => asked == end.offset,
-        From::Time(time) => end
-            .last_enqueued_ms
-            .is_none_or(|last| last < to_millis(time)),
-        From::Latest => true,
     }
 }
 

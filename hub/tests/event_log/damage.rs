@@ -233,6 +233,24 @@ fn a_header_a_power_cut_took_is_rebuilt_from_the_name() {
 }
 
 #[test]
+fn a_sealed_segment_whose_header_a_power_cut_took_is_given_up() {
+    let folder = Folder::new();
+    let (mut appender, _, _) = folder.open(small());
+    for number in 0..20 {
+        put(&mut appender, &format!("event {number}"), at(0));
+    }
+    drop(appender);
+    fs::write(&folder.segments(0)[1], []).unwrap();
+    let (mut appender, log, cuts) = folder.open(small());
+    assert_eq!((cuts.len(), cuts[0].kept_records), (1, 0));
+    assert_eq!(put(&mut appender, "event 20", at(0)), 20);
+    assert_eq!(
+        read(&log, From::Earliest),
+        (numbered((0..6).chain(12..21)), 6)
+    );
+}
+
+#[test]
 fn foreign_and_newer_files_are_refused_and_left_untouched() {
     let name = "00000000000000000006-00000000000000000186.events";
     let good = {
