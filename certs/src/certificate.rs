@@ -21,7 +21,7 @@ pub struct Certificate(Vec<u8>);
 impl Certificate {
     pub fn from_der(der: &[u8]) -> Result<Self, Error> {
         match X509Certificate::from_der(der) {
-            Ok((rest, _)) if rest.is_empty() => Ok(Self(der.to_vec())),
+            Ok(([], _)) => Ok(Self(der.to_vec())),
             Ok(_) | Err(_) => Err(Error::UnreadableCertificate),
         }
     }

@@ -25,7 +25,7 @@ mod validity;
 pub use any_client::AnyClientCertificate;
 pub use authority::Authority;
 pub use certificate::Certificate;
-pub use chain::{path_to_anchor, verify_chain};
+pub use chain::{MOST_STEPS, path_to_anchor, verify_chain};
 pub use error::{Error, Refusal};
 pub use info::CertificateInfo;
 pub use leaf::{KeyKind, Leaf};
