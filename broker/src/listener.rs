@@ -159,12 +159,7 @@ pub(crate) async fn handshake<B: Backend>(
 /// Why a handshake failed, for people; `None` when the client merely went away.
 fn explain(error: &io::Error) -> Option<Refusal> {
     use rustls::{AlertDescription, Error, PeerIncompatible};
-    let Some(cause) = error
-        .get_ref()
-        .and_then(|inner| inner.downcast_ref::<Error>())
-    else {
-        return None;
-    };
+    let cause = error.get_ref()?.downcast_ref::<Error>()?;
     let (kind, alert, sentence) = match cause {
         Error::AlertReceived(
             AlertDescription::UnknownCA | AlertDescription::BadCertificate | AlertDescription::CertificateUnknown,
