@@ -134,13 +134,14 @@ impl SasToken {
     }
 
     /// Whether `sr`, percent-decoded zero, one or two times, is `resource` or a whole-segment
-    /// prefix of it. The first segment, the host, compares without regard to case.
+    /// prefix of it. A scheme before it is cut; the first segment, the host, compares without regard to
+    /// case.
     ///
     /// Not decoded to a fixpoint: an id may itself contain `%`.
     pub fn covers(&self, resource: &str) -> bool {
-        let mut text = Cow::Borrowed(strip_scheme(&self.resource));
+        let mut text = Cow::Borrowed(self.resource.as_str());
         for _ in 0..3 {
-            if is_prefix(&text, resource) {
+            if is_prefix(strip_scheme(&text), resource) {
                 return true;
             }
             text = Cow::Owned(percent::decode(&text).into_owned());
