@@ -299,7 +299,10 @@ impl<'a> HubTopic<'a> {
                 bag,
             });
         }
-        let (path, query) = topic.strip_prefix("$iothub/")?.split_once("/?")?;
+        // The name of a method may begin with `?`, so `$` is asked for as well.
+        let rest = topic.strip_prefix("$iothub/")?;
+        let (path, query) = rest.split_at_checked(rest.find("/?$")?)?;
+        let query = query.strip_prefix("/?")?;
         let version = parameter(query, "$version").map(str::parse).transpose();
         if path == "twin/PATCH/properties/desired" {
             return Some(Self::DesiredPatch {
