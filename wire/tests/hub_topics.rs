@@ -134,6 +134,8 @@ fn odd_topics_are_refused_for_their_reason() {
         "$iothub/methods/res/200/x/?$rid=1",
         "$iothub/methods/POST/reboot/?$rid=1",
         "devices/dev1",
+        "devices/dev1messages/events/",
+        "devices/dev1//messages/events/",
         "devices/dev10/messages/events/",
         "devices/dev1/modules/mod1/messages/events/",
     ] {
