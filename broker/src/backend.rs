@@ -100,6 +100,8 @@ pub struct Will {
     pub topic: String,
     pub payload: Bytes,
     pub qos: QoS,
+    /// The client asked for QoS 2, which IoT Hub does not know; `qos` is then the next lower one.
+    pub exactly_once: bool,
     pub retain: bool,
 }
 
@@ -187,22 +189,31 @@ pub trait Consumer: Send + 'static {
 }
 
 /// The envelopes of one batch, in order.
-#[derive(Clone)]
-pub struct Envelopes<'a> {
-    pub(crate) rest: &'a [u8],
+#[derive(Debug, Clone)]
+pub struct Envelopes<'a>(&'a [u8]);
+
+impl<'a> Envelopes<'a> {
+    /// Reads what [`Envelopes::push`] wrote.
+    pub(crate) fn new(batch: &'a [u8]) -> Self {
+        Self(batch)
+    }
+
+    /// Adds an envelope to a batch: its length as a little-endian u32, then its bytes.
+    pub(crate) fn push(batch: &mut Vec<u8>, envelope: &[u8]) {
+        let length = u32::try_from(envelope.len()).expect("a packet is far smaller than 4 GiB");
+        batch.extend_from_slice(&length.to_le_bytes());
+        batch.extend_from_slice(envelope);
+    }
 }
 
 impl<'a> Iterator for Envelopes<'a> {
     type Item = &'a [u8];
 
     fn next(&mut self) -> Option<&'a [u8]> {
-        // Each entry: length of the envelope (u32), sender (u64), packet id (u16), envelope.
-        let (head, rest) = self.rest.split_at_checked(ENTRY_HEAD)?;
-        let length = u32::from_le_bytes(head.get(..4)?.try_into().ok()?);
-        let (envelope, rest) = rest.split_at_checked(usize::try_from(length).ok()?)?;
-        self.rest = rest;
+        let (length, rest) = self.0.split_first_chunk::<4>()?;
+        let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
+        let (envelope, rest) = rest.split_at_checked(length)?;
+        self.0 = rest;
         Some(envelope)
     }
 }
-
-pub(crate) const ENTRY_HEAD: usize = 4 + 8 + 2;

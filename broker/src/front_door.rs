@@ -1,15 +1,25 @@
 //! The front door as one thing: bound sockets, a backend behind them, and how to stop it.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use azimuth_clock::Clock;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-use crate::backend::{Backend, Consumer};
+use crate::backend::{Backend, Consumer, Peer};
 use crate::error::Error;
+use crate::line::CloseReason;
 use crate::presence::Presence;
 use crate::refusal::Ledger;
+use crate::router::{Intake, Router, RouterFigures};
+use crate::{connection, https, listener};
 
 /// What a front door needs to know.
 #[derive(Debug, Clone)]
@@ -54,7 +64,7 @@ impl Default for Limits {
             connections: 100_000,
             packet_bytes: 262_144 + 65_535 + 16,
             subscriptions: 50,
-            router_bytes: 8 << 20,
+            router_bytes: 2 << 20,
         }
     }
 }
@@ -71,22 +81,123 @@ pub struct Behind<B> {
     pub clock: Arc<dyn Clock>,
 }
 
-/// A front door that is open.
-pub struct FrontDoor {
-    mqtt: Vec<SocketAddr>,
-    https: Vec<SocketAddr>,
-    unbound: Vec<(SocketAddr, std::io::Error)>,
+/// What every connection of a front door shares.
+pub(crate) struct Shared<B> {
+    pub backend: Arc<B>,
+    pub presence: Arc<Presence>,
+    pub ledger: Arc<Ledger>,
+    pub clock: Arc<dyn Clock>,
+    pub limits: Limits,
+    pub tls: Arc<rustls::ServerConfig>,
+    pub intake: Intake,
+    pub handshakes: Semaphore,
+    pub connections: AtomicUsize,
+    pub tasks: TaskTracker,
+    /// No more connections; those that are open come to an end by themselves.
+    pub closing: CancellationToken,
+    /// Whatever is still open is dropped.
+    pub ending: CancellationToken,
 }
 
-impl FrontDoor {
+/// A front door that is open.
+pub struct FrontDoor<B> {
+    shared: Arc<Shared<B>>,
+    router: Router,
+    mqtt: Vec<SocketAddr>,
+    https: Vec<SocketAddr>,
+    unbound: Vec<(SocketAddr, io::Error)>,
+}
+
+impl<B: Backend> FrontDoor<B> {
     /// Binds and serves, on the tokio runtime of the caller. An MQTT address that cannot be bound is
     /// an error; an HTTPS one stands in [`FrontDoor::unbound`] and everything else starts.
-    pub async fn open<B: Backend>(
-        config: FrontDoorConfig,
-        behind: Behind<B>,
-    ) -> Result<Self, Error> {
-        let _ = (config, behind);
-        todo!()
+    pub async fn open(config: FrontDoorConfig, behind: Behind<B>) -> Result<Self, Error> {
+        let bind = |address: SocketAddr| {
+            listener::bind(address).map_err(|source| Error::Bind { address, source })
+        };
+        let mqtt: Vec<TcpListener> = config
+            .mqtt
+            .iter()
+            .copied()
+            .map(bind)
+            .collect::<Result<_, _>>()?;
+        let (mut https, mut unbound) = (Vec::new(), Vec::new());
+        for address in config.https {
+            match listener::bind(address) {
+                Ok(listener) => https.push(listener),
+                Err(error) => unbound.push((address, error)),
+            }
+        }
+        let bytes = config.limits.router_bytes;
+        let router = Router::start(
+            &config.service,
+            config.lanes,
+            bytes,
+            behind.consumer,
+            behind.clock.clone(),
+        )
+        .map_err(Error::Router)?;
+        let shared = Arc::new(Shared {
+            backend: behind.backend,
+            presence: behind.presence,
+            ledger: behind.ledger,
+            clock: behind.clock,
+            handshakes: Semaphore::new(config.limits.handshakes),
+            limits: config.limits,
+            tls: config.tls,
+            intake: router.intake().clone(),
+            connections: AtomicUsize::new(0),
+            tasks: TaskTracker::new(),
+            closing: CancellationToken::new(),
+            ending: CancellationToken::new(),
+        });
+        let addresses = |listeners: &[TcpListener]| -> Vec<SocketAddr> {
+            listeners
+                .iter()
+                .filter_map(|listener| listener.local_addr().ok())
+                .collect()
+        };
+        let front_door = Self {
+            mqtt: addresses(&mqtt),
+            https: addresses(&https),
+            unbound,
+            router,
+            shared: shared.clone(),
+        };
+        for listener in mqtt {
+            tokio::spawn(listener::accept(
+                listener,
+                shared.clone(),
+                |stream, peer, shared| async move {
+                    let handshaken = Box::pin(listener::handshake(stream, peer, &shared)).await;
+                    let Some((stream, peer)) = handshaken else {
+                        return;
+                    };
+                    connection::serve(stream, peer, shared).await;
+                },
+            ));
+        }
+        for listener in https {
+            let routes = behind.http.clone();
+            tokio::spawn(listener::accept(
+                listener,
+                shared.clone(),
+                move |stream, peer, shared| https::serve(stream, peer, shared, routes.clone()),
+            ));
+        }
+        Ok(front_door)
+    }
+
+    /// Serves MQTT on a stream that came another way: in memory, or out of a WebSocket.
+    pub fn enter<S>(&self, stream: S, peer: Peer)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let shared = self.shared.clone();
+        shared
+            .tasks
+            .clone()
+            .spawn(connection::serve(stream, Arc::new(peer), shared));
     }
 
     /// Where MQTT is served: real ports where 0 was asked for.
@@ -100,10 +211,27 @@ impl FrontDoor {
     }
 
     /// HTTPS addresses that could not be bound, and why.
-    pub fn unbound(&self) -> &[(SocketAddr, std::io::Error)] {
+    pub fn unbound(&self) -> &[(SocketAddr, io::Error)] {
         &self.unbound
     }
 
+    /// What is on its way to the consumer, and what the router holds.
+    pub fn figures(&self) -> RouterFigures {
+        self.router.figures()
+    }
+
     /// Stops accepting, ends every connection, waits until everything taken is stored.
-    pub async fn close(self) {}
+    pub async fn close(self) {
+        const PATIENCE: Duration = Duration::from_secs(2);
+        self.shared.closing.cancel();
+        self.shared.presence.close_all(&CloseReason::Shutdown);
+        self.shared.tasks.close();
+        if tokio::time::timeout(PATIENCE, self.shared.tasks.wait())
+            .await
+            .is_err()
+        {
+            self.shared.ending.cancel();
+        }
+        self.router.stop().await;
+    }
 }

@@ -12,11 +12,20 @@
 //! ```
 
 pub mod backend;
+mod connection;
 pub mod error;
+pub mod filter;
 pub mod front_door;
+mod https;
+pub mod inflight;
 pub mod line;
+mod listener;
+pub mod packet;
 pub mod presence;
 pub mod refusal;
+mod router;
+pub mod session;
+mod sessions;
 
 pub use backend::{
     Admission, Backend, Consumer, Envelopes, Granted, Hello, Inward, Lane, Outbound, Owner, Peer,
@@ -27,3 +36,4 @@ pub use front_door::{Behind, FrontDoor, FrontDoorConfig, Limits};
 pub use line::{CloseReason, Line};
 pub use presence::Presence;
 pub use refusal::{Answer, Ledger, Operation, Record, Refusal};
+pub use router::RouterFigures;

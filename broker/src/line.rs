@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -35,10 +36,10 @@ pub enum CloseReason {
 #[derive(Debug, Clone)]
 pub struct Line(Arc<Inner>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Inner {
     mailbox: Mutex<Mailbox>,
-    bell: Notify,
+    ended: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -47,12 +48,16 @@ struct Mailbox {
     acknowledged: Vec<u16>,
     close: Option<CloseReason>,
     over: bool,
+    /// The connection's task, when it waits.
+    waker: Option<Waker>,
 }
 
 /// What waits for a connection to act on.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Mail {
-    pub outbound: VecDeque<Outbound>,
+    /// Taken only when asked for.
+    pub outbound: Option<Outbound>,
+    /// Packets of the device that are stored.
     pub acknowledged: Vec<u16>,
     pub close: Option<CloseReason>,
 }
@@ -66,10 +71,7 @@ impl Line {
     const MAILBOX: usize = 256;
 
     pub(crate) fn new() -> Self {
-        Self(Arc::new(Inner {
-            mailbox: Mutex::default(),
-            bell: Notify::new(),
-        }))
+        Self(Arc::default())
     }
 
     /// A line without a connection: for tests of services.
@@ -84,19 +86,15 @@ impl Line {
             return Err(Undelivered(message));
         }
         mailbox.outbound.push_back(message);
-        drop(mailbox);
-        self.0.bell.notify_one();
+        mailbox.ring();
         Ok(())
     }
 
     /// Ends the connection. The first reason counts.
     pub fn close(&self, reason: CloseReason) {
         let mut mailbox = self.0.mailbox.lock();
-        if mailbox.close.is_none() {
-            mailbox.close = Some(reason);
-        }
-        drop(mailbox);
-        self.0.bell.notify_one();
+        mailbox.close.get_or_insert(reason);
+        mailbox.ring();
     }
 
     /// Whether both are handles on one connection.
@@ -104,33 +102,76 @@ impl Line {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// PUBLISH packets of this connection that are stored, by packet id.
-    pub(crate) fn acknowledge(&self, packets: impl IntoIterator<Item = u16>) {
-        self.0.mailbox.lock().acknowledged.extend(packets);
-        self.0.bell.notify_one();
+    /// Why the connection is to end, if it is.
+    pub fn closing(&self) -> Option<CloseReason> {
+        self.0.mailbox.lock().close.clone()
     }
 
-    /// Waits until [`Line::take`] has something to give.
-    pub(crate) async fn rung(&self) {
-        self.0.bell.notified().await;
-    }
-
-    /// Takes all mail.
+    /// Takes all messages that wait: for tests of services.
     pub fn take_outbound(&self) -> Vec<Outbound> {
-        self.take().outbound.into()
+        std::mem::take(&mut self.0.mailbox.lock().outbound).into()
     }
 
-    pub(crate) fn take(&self) -> Mail {
+    /// PUBLISH packets of this connection are stored.
+    pub(crate) fn acknowledge(&self, packets: impl Iterator<Item = u16>) {
         let mut mailbox = self.0.mailbox.lock();
-        Mail {
-            outbound: std::mem::take(&mut mailbox.outbound),
-            acknowledged: std::mem::take(&mut mailbox.acknowledged),
+        mailbox.acknowledged.extend(packets);
+        mailbox.ring();
+    }
+
+    /// Takes mail, or leaves a waker for when there is some. Messages stay where they are unless
+    /// there is `room` for one.
+    pub(crate) fn poll_mail(&self, room: bool, context: &Context<'_>) -> Poll<Mail> {
+        let mut mailbox = self.0.mailbox.lock();
+        let outbound = if room {
+            mailbox.outbound.pop_front()
+        } else {
+            None
+        };
+        if outbound.is_none() && mailbox.acknowledged.is_empty() && mailbox.close.is_none() {
+            match &mut mailbox.waker {
+                Some(waker) => waker.clone_from(context.waker()),
+                none => *none = Some(context.waker().clone()),
+            }
+            return Poll::Pending;
+        }
+        if mailbox.outbound.is_empty() {
+            // An idle connection holds no buffer.
+            mailbox.outbound = VecDeque::new();
+        }
+        let acknowledged = std::mem::take(&mut mailbox.acknowledged);
+        Poll::Ready(Mail {
+            outbound,
+            acknowledged,
             close: mailbox.close.clone(),
+        })
+    }
+
+    /// The connection is over: no mail will be taken any more.
+    pub(crate) fn end(&self) {
+        let mut mailbox = self.0.mailbox.lock();
+        mailbox.over = true;
+        mailbox.waker = None;
+        drop(mailbox);
+        self.0.ended.notify_waiters();
+    }
+
+    /// Waits until the connection is over and its session stored.
+    pub(crate) async fn ended(&self) {
+        loop {
+            let ended = self.0.ended.notified();
+            if self.0.mailbox.lock().over {
+                return;
+            }
+            ended.await;
         }
     }
+}
 
-    /// No message will be taken any more.
-    pub(crate) fn over(&self) {
-        self.0.mailbox.lock().over = true;
+impl Mailbox {
+    fn ring(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
     }
 }

@@ -6,11 +6,13 @@ use dashmap::DashMap;
 
 use crate::backend::Owner;
 use crate::line::{CloseReason, Line};
+use crate::sessions::Sessions;
 
 /// The lines of a service by the name of their principal.
 #[derive(Debug, Default)]
 pub struct Presence {
     lines: DashMap<Owner, Line>,
+    pub(crate) sessions: Sessions,
 }
 
 impl Presence {
@@ -32,9 +34,22 @@ impl Presence {
         true
     }
 
+    /// Throws a principal that is no more off the line and forgets its stored session.
+    pub fn forget(&self, owner: &Owner, reason: CloseReason) {
+        self.close(owner, reason);
+        self.sessions.forget(owner);
+    }
+
     /// How many are on the line.
     pub fn count(&self) -> usize {
         self.lines.len()
+    }
+
+    /// Ends every connection.
+    pub(crate) fn close_all(&self, reason: &CloseReason) {
+        self.lines
+            .iter()
+            .for_each(|line| line.close(reason.clone()));
     }
 
     /// Puts a principal on the line and hands back the connection it takes over.

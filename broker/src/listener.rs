@@ -1,0 +1,193 @@
+//! Sockets: bind, accept, TLS handshake, and the limits on each.
+//!
+//! What may not enter: MQTT, HTTP.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use crate::backend::{Backend, Peer};
+use crate::front_door::Shared;
+use crate::refusal::{Answer, Operation, Refusal};
+
+/// Connections the kernel may hold for us: a fleet reconnects all at once.
+const BACKLOG: i32 = 4096;
+
+/// Binds a listening socket.
+pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Accepts until the front door closes; each connection is served by a task of its own.
+pub(crate) async fn accept<B, F, R>(listener: TcpListener, shared: Arc<Shared<B>>, serve: F)
+where
+    B: Backend,
+    F: Fn(TcpStream, Peer, Arc<Shared<B>>) -> R + Clone + Send + 'static,
+    R: Future<Output = ()> + Send + 'static,
+{
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = shared.closing.cancelled() => return,
+        };
+        let (stream, remote) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Mostly too many open files: others must be served before more can enter.
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let Ok(local) = stream.local_addr() else {
+            continue;
+        };
+        if shared.connections.fetch_add(1, Ordering::Relaxed) >= shared.limits.connections {
+            shared.connections.fetch_sub(1, Ordering::Relaxed);
+            refuse_crowd(&shared, remote);
+            continue;
+        }
+        let _ = stream.set_nodelay(true);
+        let peer = Peer {
+            remote,
+            local,
+            server_name: None,
+            certificates: Vec::new(),
+        };
+        let task = serve(stream, peer, shared.clone());
+        let owner = shared.clone();
+        shared.tasks.spawn(async move {
+            let _place = Place(&owner.connections);
+            tokio::select! {
+                () = task => {}
+                () = owner.ending.cancelled() => {}
+            }
+        });
+    }
+}
+
+/// One of the connections that may be open at once.
+struct Place<'a>(&'a std::sync::atomic::AtomicUsize);
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn refuse_crowd<B: Backend>(shared: &Shared<B>, remote: SocketAddr) {
+    let limit = shared.limits.connections;
+    let refusal = Refusal::new(
+        "too-many-connections",
+        Answer::Close,
+        format!("{limit} connections are open already"),
+    )
+    .fact("limit", limit);
+    shared.ledger.record(
+        shared.clock.utc(),
+        Operation::Handshake,
+        None,
+        Some(remote),
+        refusal,
+    );
+}
+
+/// The TLS handshake, within its time and among a bounded number of others. A client that says
+/// nothing takes no turn.
+pub(crate) async fn handshake<B: Backend>(
+    stream: TcpStream,
+    mut peer: Peer,
+    shared: &Shared<B>,
+) -> Option<(Box<TlsStream<TcpStream>>, Arc<Peer>)> {
+    let attempt = async {
+        stream.readable().await?;
+        let _turn = shared
+            .handshakes
+            .acquire()
+            .await
+            .map_err(io::Error::other)?;
+        TlsAcceptor::from(shared.tls.clone()).accept(stream).await
+    };
+    let refusal = match tokio::time::timeout(shared.limits.handshake_time, attempt).await {
+        Ok(Ok(stream)) => {
+            let (_, connection) = stream.get_ref();
+            peer.server_name = connection.server_name().map(Into::into);
+            let chain = connection.peer_certificates().unwrap_or_default();
+            peer.certificates = chain
+                .iter()
+                .map(|certificate| certificate.to_vec())
+                .collect();
+            return Some((Box::new(stream), Arc::new(peer)));
+        }
+        Ok(Err(error)) => explain(&error)?,
+        Err(_) => {
+            let allowed = shared.limits.handshake_time.as_secs_f64();
+            Refusal::new(
+                "handshake-timeout",
+                Answer::Close,
+                format!("no whole TLS handshake came within {allowed:.0} s; is the client speaking TLS on this port?"),
+            )
+            .fact("seconds allowed", allowed)
+        }
+    };
+    shared.ledger.record(
+        shared.clock.utc(),
+        Operation::Handshake,
+        None,
+        Some(peer.remote),
+        refusal,
+    );
+    None
+}
+
+/// Why a handshake failed, for people; `None` when the client merely went away.
+fn explain(error: &io::Error) -> Option<Refusal> {
+    use rustls::{AlertDescription, Error, PeerIncompatible};
+    let cause = error.get_ref()?.downcast_ref::<Error>()?;
+    let (kind, alert, sentence) = match cause {
+        Error::AlertReceived(
+            AlertDescription::UnknownCA | AlertDescription::BadCertificate | AlertDescription::CertificateUnknown,
+        ) => (
+            "untrusted-server",
+            "sent by the client",
+            "the client does not trust this simulator's CA, or not the name it dialled; \
+             give it the CA file (`azimuth trust` says how for each SDK)"
+                .to_owned(),
+        ),
+        Error::AlertReceived(alert) => {
+            ("client-alert", "sent by the client", format!("the client ended the handshake: {alert:?}"))
+        }
+        Error::PeerIncompatible(PeerIncompatible::NoCipherSuitesInCommon | PeerIncompatible::NoKxGroupsInCommon) => (
+            "no-common-cipher",
+            "handshake_failure",
+            "the client offers no cipher suite or key exchange in common: ECDHE with AES-GCM or ChaCha20 is needed"
+                .to_owned(),
+        ),
+        Error::PeerIncompatible(why) => {
+            ("tls-version", "protocol_version", format!("the client cannot speak TLS 1.2 or 1.3 as needed: {why:?}"))
+        }
+        Error::InvalidMessage(_) => (
+            "not-tls",
+            "decode_error",
+            "the client does not speak TLS on this port; MQTT without TLS is not served, as in Azure".to_owned(),
+        ),
+        other => ("handshake", "internal_error", format!("the TLS handshake failed: {other}")),
+    };
+    Some(Refusal::new(kind, Answer::Alert(alert.into()), sentence))
+}

@@ -1,0 +1,192 @@
+//! `azimuth certs` and `azimuth trust`: the CA, its files, and how programs are made to trust it.
+
+use std::fs;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use azimuth_certs::{
+    Authority, KeyChoice, KeyKind, ServerIdentity, ServerNames, Thumbprint, TrustFiles, bundle, c_header, trust_rows,
+};
+use azimuth_clock::{Clock, SystemClock};
+use clap::{Args, Subcommand, ValueEnum};
+
+use crate::config::{Config, ServerKey};
+
+/// Shows the CA, making it first where there is none, or issues a server certificate.
+#[derive(Debug, Args)]
+pub struct Certs {
+    #[command(subcommand)]
+    command: Option<CertsCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+enum CertsCommand {
+    /// Show the CA: its file, its thumbprints (the default)
+    Show,
+    /// Issue a server certificate for names and addresses, for a server of yours beside the simulator
+    Server {
+        /// Host name or IP address; repeatable
+        #[arg(long = "name", required = true, value_name = "NAME")]
+        names: Vec<String>,
+        /// Kind of key
+        #[arg(long, value_enum, default_value_t = Kind::P256)]
+        key: Kind,
+        /// Writes OUT.pem and OUT.key
+        #[arg(long, default_value = "server", value_name = "OUT")]
+        out: PathBuf,
+    },
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Kind {
+    P256,
+    Rsa2048,
+    Rsa3072,
+}
+
+/// Writes the CA in every form to a folder and says what each SDK and tool needs.
+#[derive(Debug, Args)]
+pub struct Trust {
+    /// Only this runtime: python, node, c, dotnet, java, mosquitto, curl, go, debian, board …
+    #[arg(value_name = "RUNTIME")]
+    runtime: Option<String>,
+    /// Folder for ca.der, bundle.pem and azimuth_ca.h [default: certs in the data folder]
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+}
+
+/// The folder of the CA inside the data folder.
+pub fn folder(data: &Path) -> PathBuf {
+    data.join("certs")
+}
+
+/// The CA of a data folder, made on first use, with the bundle beside it that `SSL_CERT_FILE` names.
+pub fn authority(data: &Path) -> anyhow::Result<Authority> {
+    let folder = folder(data);
+    fs::create_dir_all(&folder).with_context(|| format!("the folder {} cannot be made", folder.display()))?;
+    let authority = Authority::load_or_create(&folder, SystemClock.utc())?;
+    let text = bundle(&system_roots(), authority.certificate_pem());
+    write_if_changed(&bundle_file(data), text.as_bytes())?;
+    Ok(authority)
+}
+
+/// The system's roots and ours in one file.
+pub fn bundle_file(data: &Path) -> PathBuf {
+    folder(data).join("bundle.pem")
+}
+
+/// A TLS server's configuration for these names, its certificates kept in `folder`.
+pub fn server(
+    config: &Config,
+    authority: &Authority,
+    folder: &Path,
+    dns: Vec<String>,
+    ips: Vec<IpAddr>,
+) -> anyhow::Result<rustls::ServerConfig> {
+    fs::create_dir_all(folder).with_context(|| format!("the folder {} cannot be made", folder.display()))?;
+    let identity = ServerIdentity::load_or_issue(folder, authority, &ServerNames { dns, ips }, SystemClock.utc())?;
+    let choice = match config.security.server_key {
+        ServerKey::Auto => KeyChoice::Auto,
+        ServerKey::Rsa => KeyChoice::Rsa,
+        ServerKey::Ecdsa => KeyChoice::Ecdsa,
+    };
+    Ok(identity.rustls_config(choice, config.security.resumption)?)
+}
+
+impl Certs {
+    pub fn run(self, config: Config) -> anyhow::Result<ExitCode> {
+        let authority = authority(&config.data)?;
+        match self.command.unwrap_or(CertsCommand::Show) {
+            CertsCommand::Show => show(&authority),
+            CertsCommand::Server { names, key, out } => {
+                let (mut dns, mut ips) = (Vec::new(), Vec::new());
+                for name in names {
+                    match name.parse() {
+                        Ok(ip) => ips.push(ip),
+                        Err(_) => dns.push(name),
+                    }
+                }
+                let kind = match key {
+                    Kind::P256 => KeyKind::P256,
+                    Kind::Rsa2048 => KeyKind::Rsa2048,
+                    Kind::Rsa3072 => KeyKind::Rsa3072,
+                };
+                let leaf = authority.issue_server(&ServerNames { dns, ips }, kind, SystemClock.utc())?;
+                let (pem, key) = (out.with_extension("pem"), out.with_extension("key"));
+                fs::write(&pem, &leaf.chain_pem).with_context(|| format!("{} cannot be written", pem.display()))?;
+                write_private(&key, leaf.key_pem.as_bytes())?;
+                println!("Certificate  {}\nKey          {}", pem.display(), key.display());
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn show(authority: &Authority) {
+    let thumbprint = Thumbprint::of(authority.certificate_der());
+    println!("CA file   {}", absolute(&authority.path()).display());
+    println!("SHA-1     {}", thumbprint.sha1());
+    println!("SHA-256   {}", thumbprint.sha256());
+}
+
+impl Trust {
+    pub fn run(self, config: Config) -> anyhow::Result<ExitCode> {
+        let authority = authority(&config.data)?;
+        let out = self.out.unwrap_or_else(|| folder(&config.data));
+        fs::create_dir_all(&out).with_context(|| format!("the folder {} cannot be made", out.display()))?;
+        let file = |name: &str| absolute(&out).join(name).display().to_string();
+        let files = TrustFiles {
+            pem: absolute(&authority.path()).display().to_string(),
+            der: file("ca.der"),
+            bundle: file("bundle.pem"),
+            header: file("azimuth_ca.h"),
+        };
+        write_if_changed(Path::new(&files.der), &authority.export_der())?;
+        let text = bundle(&system_roots(), authority.certificate_pem());
+        write_if_changed(Path::new(&files.bundle), text.as_bytes())?;
+        write_if_changed(Path::new(&files.header), c_header(authority.certificate_pem(), "azimuth_ca").as_bytes())?;
+        let rows = trust_rows(&files);
+        let wanted: Vec<_> =
+            rows.iter().filter(|row| self.runtime.as_ref().is_none_or(|name| row.name == name)).collect();
+        if wanted.is_empty() {
+            let names: Vec<_> = rows.iter().map(|row| row.name).collect();
+            anyhow::bail!("no such runtime; known: {}", names.join(", "));
+        }
+        for row in wanted {
+            println!("{} ({})", row.title, row.name);
+            row.shell.iter().for_each(|line| println!("    $ {line}"));
+            row.code.iter().for_each(|line| println!("    {line}"));
+            if !row.note.is_empty() {
+                println!("    {}", row.note);
+            }
+            println!();
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// A path that means the same from any folder.
+pub fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.into())
+}
+
+fn system_roots() -> String {
+    fs::read_to_string("/etc/ssl/certs/ca-certificates.crt").unwrap_or_default()
+}
+
+fn write_if_changed(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    if fs::read(path).is_ok_and(|present| present == bytes) {
+        return Ok(());
+    }
+    fs::write(path, bytes).with_context(|| format!("{} cannot be written", path.display()))
+}
+
+fn write_private(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut options = fs::OpenOptions::new();
+    let file = options.write(true).create(true).truncate(true).mode(0o600).open(path);
+    file.and_then(|mut file| file.write_all(bytes)).with_context(|| format!("{} cannot be written", path.display()))
+}

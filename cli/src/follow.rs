@@ -1,0 +1,325 @@
+//! `azimuth events` and `azimuth why`: line streams of a service, over authenticated HTTPS.
+//!
+//! What may not enter: what a line means beyond how it is shown.
+
+use std::io::{self, Write};
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use azimuth_clock::{Clock, SystemClock};
+use azimuth_wire::connection_string::ConnectionString;
+use azimuth_wire::{sas, time};
+use clap::{Args, ValueEnum};
+use serde_json::Value;
+
+use crate::config::Config;
+use crate::paste::Paste;
+
+/// Follows the telemetry of a hub: each message with its properties, as lines or JSON.
+#[derive(Debug, Args)]
+pub struct Events {
+    #[command(flatten)]
+    at: Target,
+    /// Only messages of this device
+    #[arg(long, value_name = "ID")]
+    device: Option<String>,
+    /// Only this partition
+    #[arg(long, value_name = "N")]
+    partition: Option<u16>,
+    /// `now`, `start`, `sequence:N`, `offset:N` or `time:2026-01-01T00:00:00Z`
+    #[arg(long, default_value = "now", value_name = "POSITION")]
+    from: String,
+    /// Stop at the newest message instead of waiting for more
+    #[arg(long)]
+    once: bool,
+    /// Stop after this many messages
+    #[arg(long, value_name = "N")]
+    count: Option<u64>,
+    /// One JSON object a line, whole
+    #[arg(long)]
+    json: bool,
+}
+
+/// Shows refusals: who, what, by which rule, and the arithmetic behind it.
+#[derive(Debug, Args)]
+pub struct Why {
+    #[command(flatten)]
+    at: Target,
+    /// Which service's refusals
+    #[arg(long, value_enum, default_value_t = Service::All)]
+    service: Service,
+    /// Only those that concern this client, device or registration
+    #[arg(value_name = "WHO")]
+    who: Option<String>,
+    /// Wait for more
+    #[arg(long, short)]
+    follow: bool,
+    /// One JSON object a line, whole
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Service {
+    All,
+    Hub,
+    Dps,
+}
+
+/// Which service is asked.
+#[derive(Debug, Args)]
+struct Target {
+    /// Hub by name, host name or address [default: the first]
+    #[arg(long, value_name = "HUB")]
+    hub: Option<String>,
+    /// A policy's connection string instead of what the data folder knows
+    #[arg(long, env = "IOTHUB_CONNECTION_STRING", hide_env_values = true, value_name = "STRING")]
+    connection_string: Option<String>,
+    /// CA file, with --connection-string
+    #[arg(long, env = "SSL_CERT_FILE", value_name = "FILE")]
+    ca: Option<PathBuf>,
+}
+
+/// Where a request goes and how it is signed.
+struct Endpoint {
+    label: String,
+    string: ConnectionString,
+    address: Option<IpAddr>,
+    port: u16,
+    ca_file: PathBuf,
+}
+
+impl Events {
+    pub fn run(self, config: Config) -> anyhow::Result<ExitCode> {
+        let endpoint = self.at.hub(&config)?;
+        let from = match self.from.as_str() {
+            "now" => "latest",
+            "start" => "earliest",
+            position => position,
+        };
+        let mut query = vec![("from", from.to_owned()), ("follow", (!self.once).to_string())];
+        query.extend(self.device.map(|device| ("deviceId", device)));
+        query.extend(self.partition.map(|partition| ("partition", partition.to_string())));
+        let mut left = self.count.unwrap_or(u64::MAX);
+        run(async move {
+            let show = |line: &str| {
+                print_line(if self.json { line.to_owned() } else { event_line(line) })?;
+                left -= 1;
+                Ok(left > 0)
+            };
+            follow(&endpoint, "/azimuth/events", &query, show).await
+        })
+    }
+}
+
+impl Why {
+    pub fn run(self, config: Config) -> anyhow::Result<ExitCode> {
+        let endpoints = self.endpoints(&config)?;
+        run(async move {
+            let mut tasks = tokio::task::JoinSet::new();
+            let several = endpoints.len() > 1;
+            for endpoint in endpoints {
+                let (who, json, follow_more) = (self.who.clone(), self.json, self.follow);
+                tasks.spawn_local(async move {
+                    let query = [("after", "0".to_owned()), ("follow", follow_more.to_string())];
+                    let show = |line: &str| {
+                        if who.as_ref().is_none_or(|who| line.contains(who.as_str())) {
+                            let label = if several { endpoint.label.as_str() } else { "" };
+                            print_line(if json { line.to_owned() } else { refusal_lines(label, line) })?;
+                        }
+                        Ok(true)
+                    };
+                    follow(&endpoint, "/azimuth/refusals", &query, show).await
+                });
+            }
+            while let Some(ended) = tasks.join_next().await {
+                ended??;
+            }
+            Ok(())
+        })
+    }
+
+    fn endpoints(&self, config: &Config) -> anyhow::Result<Vec<Endpoint>> {
+        if self.at.connection_string.is_some() || self.at.hub.is_some() {
+            return Ok(vec![self.at.hub(config)?]);
+        }
+        let paste = Paste::load(&config.data)?;
+        let mut endpoints = Vec::new();
+        if let Some(dps) = paste.dps.as_ref().filter(|_| self.service != Service::Hub) {
+            endpoints.push(Endpoint {
+                label: dps.name.clone(),
+                string: dps.connection_string.parse()?,
+                address: Some(dps.address),
+                port: paste.https_port,
+                ca_file: paste.ca_file.clone(),
+            });
+        }
+        for hub in paste.hubs.iter().filter(|_| self.service != Service::Dps) {
+            endpoints.push(Endpoint {
+                label: hub.name.clone(),
+                string: hub.connection_string.parse()?,
+                address: Some(hub.address),
+                port: paste.https_port,
+                ca_file: paste.ca_file.clone(),
+            });
+        }
+        if endpoints.is_empty() {
+            bail!("no such service runs from this data folder");
+        }
+        Ok(endpoints)
+    }
+}
+
+impl Target {
+    fn hub(&self, config: &Config) -> anyhow::Result<Endpoint> {
+        if let (Some(string), None) = (&self.connection_string, &self.hub) {
+            let string: ConnectionString = string.parse().context("the connection string is not usable")?;
+            let ca_file = self.ca.clone().context("--connection-string needs --ca, the file of the CA to trust")?;
+            let label = string.host_name.clone();
+            return Ok(Endpoint { label, string, address: None, port: config.ports.https, ca_file });
+        }
+        let paste = Paste::load(&config.data)?;
+        let hub = paste.hub(self.hub.as_deref())?;
+        Ok(Endpoint {
+            label: hub.name.clone(),
+            string: hub.connection_string.parse()?,
+            address: Some(hub.address),
+            port: paste.https_port,
+            ca_file: paste.ca_file.clone(),
+        })
+    }
+}
+
+fn run(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let local = tokio::task::LocalSet::new();
+    let work = async {
+        tokio::select! {
+            done = work => done,
+            _ = tokio::signal::ctrl_c() => Ok(()),
+        }
+    };
+    match local.block_on(&runtime, work) {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        // The reader of a pipe has had enough.
+        Err(error) if is_broken_pipe(&error) => Ok(ExitCode::SUCCESS),
+        Err(error) => Err(error),
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// Asks and hands each line to `show` until it says false or the service ends the answer.
+async fn follow(
+    endpoint: &Endpoint,
+    path: &str,
+    query: &[(&str, String)],
+    mut show: impl FnMut(&str) -> anyhow::Result<bool>,
+) -> anyhow::Result<()> {
+    let mut response = request(endpoint, path, query).await?;
+    if !response.status().is_success() {
+        let status = response.status();
+        let body = response.text().await.unwrap_or_default();
+        bail!("{} answered {status}: {body}", endpoint.label);
+    }
+    let mut pending = Vec::new();
+    while let Some(chunk) = response.chunk().await.context("the stream broke")? {
+        pending.extend_from_slice(&chunk);
+        let mut begin = 0;
+        while let Some(length) = pending[begin..].iter().position(|byte| *byte == b'\n') {
+            let line = std::str::from_utf8(&pending[begin..begin + length])?;
+            begin += length + 1;
+            if !line.is_empty() && !show(line)? {
+                return Ok(());
+            }
+        }
+        pending.drain(..begin);
+    }
+    Ok(())
+}
+
+async fn request(endpoint: &Endpoint, path: &str, query: &[(&str, String)]) -> anyhow::Result<reqwest::Response> {
+    let pem = std::fs::read_to_string(&endpoint.ca_file)
+        .with_context(|| format!("the CA file {} cannot be read", endpoint.ca_file.display()))?;
+    let tls = azimuth_certs::tls::client_config(Some(&pem))?;
+    let host = &endpoint.string.host_name;
+    let mut client = reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy();
+    if let Some(address) = endpoint.address {
+        client = client.resolve(host, SocketAddr::new(address, endpoint.port));
+    }
+    let client = client.connect_timeout(Duration::from_secs(5)).build()?;
+    let key = endpoint.string.key.as_ref().context("the connection string holds no SharedAccessKey")?;
+    let expiry = time::unix_seconds(SystemClock.utc()) + 3600;
+    let token = sas::sign(host, key, expiry, endpoint.string.key_name.as_deref());
+    let query: Vec<_> = query
+        .iter()
+        .map(|(name, value)| format!("{name}={}", azimuth_wire::percent::encode(value)))
+        .collect();
+    let url = format!("https://{host}:{}{path}?api-version=2021-04-12&{}", endpoint.port, query.join("&"));
+    let sent = client.get(url).header("Authorization", token).send().await;
+    sent.with_context(|| format!("{} on port {} cannot be asked; does it run?", host, endpoint.port))
+}
+
+fn print_line(line: String) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{line}")?;
+    Ok(out.flush()?)
+}
+
+/// `time  partition/sequence  device  {properties}  body`.
+fn event_line(line: &str) -> String {
+    let Ok(event) = serde_json::from_str::<Value>(line) else { return line.into() };
+    if let Some(skipped) = event.get("skipped") {
+        return format!("… {skipped} messages were dropped by retention before they could be shown");
+    }
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
+    let system = &event["systemProperties"];
+    let body = match &event["body"] {
+        Value::Null => format!("base64:{}", text(&event["bodyBase64"])),
+        body => text(body),
+    };
+    let mut line = format!(
+        "{}  {}/{}  {}",
+        text(&event["enqueuedTimeUtc"]),
+        text(&event["partition"]),
+        text(&event["sequenceNumber"]),
+        text(&system["iothub-connection-device-id"]),
+    );
+    for shown in ["message-id", "correlation-id", "content-type", "content-encoding"] {
+        if let Some(value) = system.get(shown) {
+            line.push_str(&format!("  {shown}={}", text(value)));
+        }
+    }
+    for (name, value) in event["properties"].as_object().into_iter().flatten() {
+        line.push_str(&format!("  {name}={}", text(value)));
+    }
+    line + "  " + &body
+}
+
+/// A sentence, and under it the arithmetic.
+fn refusal_lines(label: &str, line: &str) -> String {
+    let Ok(record) = serde_json::from_str::<Value>(line) else { return line.into() };
+    let text = |name: &str| record[name].as_str().unwrap_or_default().to_owned();
+    let who = record["who"].as_str().unwrap_or("an unknown client");
+    let mut lines = format!(
+        "{}  {label}{}{} of {who} refused ({}): {}\n    rule {}",
+        text("at"),
+        if label.is_empty() { "" } else { "  " },
+        text("operation"),
+        text("answer"),
+        text("sentence"),
+        text("kind"),
+    );
+    if let Some(remote) = record["remote"].as_str() {
+        lines.push_str(&format!("  from {remote}"));
+    }
+    for (name, value) in record["facts"].as_object().into_iter().flatten() {
+        lines.push_str(&format!("\n    {name}: {}", value.as_str().unwrap_or_default().replace('\n', "\\n")));
+    }
+    lines
+}
