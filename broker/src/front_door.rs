@@ -129,14 +129,8 @@ impl<B: Backend> FrontDoor<B> {
             }
         }
         let bytes = config.limits.router_bytes;
-        let router = Router::start(
-            &config.service,
-            config.lanes,
-            bytes,
-            behind.consumer,
-            behind.clock.clone(),
-        )
-        .map_err(Error::Router)?;
+        let router = Router::start(&config.service, config.lanes, bytes, behind.consumer)
+            .map_err(Error::Router)?;
         let shared = Arc::new(Shared {
             backend: behind.backend,
             presence: behind.presence,
@@ -194,10 +188,14 @@ impl<B: Backend> FrontDoor<B> {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let shared = self.shared.clone();
-        shared
-            .tasks
-            .clone()
-            .spawn(connection::serve(stream, Arc::new(peer), shared));
+        let ending = shared.ending.clone();
+        let task = connection::serve(stream, Arc::new(peer), shared);
+        self.shared.tasks.spawn(async move {
+            tokio::select! {
+                () = task => {}
+                () = ending.cancelled() => {}
+            }
+        });
     }
 
     /// Where MQTT is served: real ports where 0 was asked for.
