@@ -1,3 +1,13 @@
+//! An IoT hub: device identities, connection state, the event log, and the refusals of all of them.
+//!
+//! May not enter: anything of the Device Provisioning Service, which speaks to a hub over REST only.
+//!
+//! ```text
+//!  MQTT ── front door ── device ──┬─ auth (who may enter)      ┌─ registry ── store
+//!                                 ├─ event/intake ─► lane ─► event/store ─► event log
+//!  HTTPS ─ front door ── rest ────┴─ auth, registry, event log, refusals
+//! ```
+
 pub mod auth;
 pub mod config;
 pub mod device;
@@ -6,4 +16,12 @@ pub mod event;
 mod keys;
 pub mod policies;
 pub mod registry;
+pub mod rest;
+mod service;
 mod twin;
+
+pub use config::{HubConfig, PolicyKeySource};
+pub use error::Error;
+pub use policies::published_connection_string;
+pub use registry::Row;
+pub use service::{Hub, RunningHub};
