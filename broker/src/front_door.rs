@@ -95,8 +95,6 @@ pub(crate) struct Shared<B> {
     pub tasks: TaskTracker,
     /// No more connections; those that are open come to an end by themselves.
     pub closing: CancellationToken,
-    /// Whatever is still open is dropped.
-    pub ending: CancellationToken,
 }
 
 /// A front door that is open.
@@ -149,7 +147,6 @@ impl<B: Backend> FrontDoor<B> {
             connections: AtomicUsize::new(0),
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
-            ending: CancellationToken::new(),
         });
         let addresses = |listeners: &[TcpListener]| -> Vec<SocketAddr> {
             listeners
@@ -226,12 +223,8 @@ impl<B: Backend> FrontDoor<B> {
         self.shared.closing.cancel();
         self.shared.presence.close_all(&CloseReason::Shutdown);
         self.shared.tasks.close();
-        if tokio::time::timeout(PATIENCE, self.shared.tasks.wait())
-            .await
-            .is_err()
-        {
-            self.shared.ending.cancel();
-        }
+        // Who is still in a handshake or has not read its last bytes ends with the runtime.
+        let _ = tokio::time::timeout(PATIENCE, self.shared.tasks.wait()).await;
         self.router.stop().await;
     }
 }

@@ -74,10 +74,7 @@ where
         let owner = shared.clone();
         shared.tasks.spawn(async move {
             let _place = Place(&owner.connections);
-            tokio::select! {
-                () = task => {}
-                () = owner.ending.cancelled() => {}
-            }
+            task.await;
         });
     }
 }

@@ -47,6 +47,10 @@ struct Shared {
     bell: Notify,
     /// Batches under way, per lane, oldest first.
     under_way: Mutex<Vec<VecDeque<Receipts>>>,
+    /// Batches the consumer is done with, whose senders have not heard.
+    finished: Mutex<Vec<(Receipts, Result<(), String>)>>,
+    /// Rung when there is something finished.
+    done: Notify,
     bytes: AtomicUsize,
     limit: usize,
     /// Connections that wait for room.
@@ -136,6 +140,8 @@ impl Router {
             pending: Mutex::new((0..lanes).map(|_| Pending::default()).collect()),
             bell: Notify::new(),
             under_way: Mutex::new((0..lanes).map(|_| VecDeque::new()).collect()),
+            finished: Mutex::default(),
+            done: Notify::new(),
             bytes: AtomicUsize::new(0),
             limit,
             waiting: Mutex::default(),
@@ -155,6 +161,7 @@ impl Router {
                 consume(&shared, receiver, consumer.as_mut(), clock.as_ref());
             })?;
         tokio::spawn(flush(intake.0.clone(), publisher));
+        tokio::spawn(settle(intake.0.clone()));
         Ok(Self {
             intake,
             consumer: Some(thread),
@@ -175,6 +182,7 @@ impl Router {
         std::future::poll_fn(|context| self.intake.poll_empty(context)).await;
         self.intake.0.stopped.store(true, Ordering::Release);
         self.intake.0.bell.notify_one();
+        self.intake.0.done.notify_one();
         if let Some(consumer) = self.consumer.take() {
             let _ = tokio::task::spawn_blocking(move || consumer.join()).await;
         }
@@ -324,11 +332,11 @@ fn take(shared: &Shared, message: &rumqttd::protocol::Publish, consumer: &mut dy
     while let Some(receipts) = oldest(shared, lane) {
         if receipts.number == number {
             let outcome = consumer.consume(Lane(lane), Envelopes::new(batch));
-            settle(shared, receipts, outcome);
+            finish(shared, receipts, outcome);
             return;
         }
         let lost = format!("the router lost batch {} of lane {lane}", receipts.number);
-        settle(shared, receipts, Err(lost));
+        finish(shared, receipts, Err(lost));
     }
     tracing::error!(lane, number, "the router delivered a batch twice");
 }
@@ -348,24 +356,45 @@ fn oldest(shared: &Shared, lane: u8) -> Option<Receipts> {
         .pop_front()
 }
 
-fn settle(shared: &Shared, receipts: Receipts, outcome: Result<(), String>) {
-    match outcome {
-        Ok(()) => acknowledge(&receipts.senders),
-        Err(reason) => {
-            tracing::error!(
-                messages = receipts.senders.len(),
-                "messages were not stored: {reason}"
-            );
-            for (line, _) in &receipts.senders {
-                line.close(CloseReason::Refused(format!(
-                    "the message could not be stored: {reason}"
-                )));
+fn finish(shared: &Shared, receipts: Receipts, outcome: Result<(), String>) {
+    shared.finished.lock().push((receipts, outcome));
+    shared.done.notify_one();
+}
+
+/// Tells senders what became of their messages. On the event loop, where waking a connection is
+/// cheap: the consumer's thread wakes only this task.
+async fn settle(shared: Arc<Shared>) {
+    loop {
+        shared.done.notified().await;
+        let finished = std::mem::take(&mut *shared.finished.lock());
+        if finished.is_empty() && shared.stopped.load(Ordering::Acquire) {
+            return;
+        }
+        let mut bytes = 0;
+        for (receipts, outcome) in finished {
+            bytes += receipts.bytes;
+            match outcome {
+                Ok(()) => acknowledge(&receipts.senders),
+                Err(reason) => hang_up(&receipts.senders, &reason),
             }
         }
+        shared.bytes.fetch_sub(bytes, Ordering::AcqRel);
+        let waiting = std::mem::take(&mut *shared.waiting.lock());
+        waiting.into_iter().for_each(Waker::wake);
     }
-    shared.bytes.fetch_sub(receipts.bytes, Ordering::AcqRel);
-    let waiting = std::mem::take(&mut *shared.waiting.lock());
-    waiting.into_iter().for_each(Waker::wake);
+}
+
+/// What is not stored is not acknowledged: the device hears it by a close.
+fn hang_up(senders: &[(Line, u16)], reason: &str) {
+    tracing::error!(
+        messages = senders.len(),
+        "messages were not stored: {reason}"
+    );
+    for (line, _) in senders {
+        line.close(CloseReason::Refused(format!(
+            "the message could not be stored: {reason}"
+        )));
+    }
 }
 
 /// Tells each connection once of all its packets that follow each other.
