@@ -6,28 +6,30 @@
 
 use std::cell::RefCell;
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use rumqttc::mqttbytes::QoS as WireQoS;
 use rumqttc::mqttbytes::v4::{
-    ConnAck, Connect, ConnectReturnCode, Packet, PubAck, Publish as PublishPacket, SubAck,
-    Subscribe, SubscribeReasonCode, UnsubAck, Unsubscribe,
+    ConnAck, Connect, ConnectReturnCode, LastWill, Packet, PubAck, Publish as PublishPacket,
+    SubAck, Subscribe, SubscribeReasonCode, UnsubAck, Unsubscribe,
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 use crate::backend::{
-    Admission, Backend, Granted, Hello, Inward, Outbound, Peer, Principal, Publish, QoS, Secret,
-    Will,
+    Admission, Backend, Granted, Hello, Inward, Outbound, Owner, Peer, Principal, Publish, QoS,
+    Secret, Will,
 };
 use crate::front_door::Shared;
 use crate::line::{CloseReason, Line};
 use crate::packet;
 use crate::refusal::{Answer, Operation, Refusal};
+use crate::router::Turn;
 use crate::session::{Kept, Session, Step};
 
 /// Bytes that may wait for a slow reader before nothing more is made for it.
@@ -47,10 +49,13 @@ where
     B: Backend,
 {
     let now = shared.clock.now();
-    let deadline = now + shared.limits.connect_time;
-    let mut wire = Wire::new(stream, deadline);
-    let mut session = Session::new(deadline);
-    let connect = match first_packet(&mut wire, &mut session, &shared).await {
+    let mut wire = Wire::new(stream, shared.limits.connect_time);
+    let mut session = Session::new(now + shared.limits.connect_time);
+    let connect = tokio::select! {
+        connect = first_packet(&mut wire, &mut session, &shared) => connect,
+        () = shared.closing.cancelled() => return,
+    };
+    let connect = match connect {
         Ok(connect) => connect,
         Err(end) => {
             return end
@@ -58,7 +63,6 @@ where
                 .await;
         }
     };
-    let client_id = connect.client_id.clone();
     let admitted = Box::pin(shared.backend.authenticate(hello(&connect, &peer))).await;
     let admission = match admitted {
         Ok(admission) => admission,
@@ -67,15 +71,20 @@ where
                 .record(
                     &shared,
                     Operation::Connect,
-                    Some(&client_id),
+                    Some(&connect.client_id),
                     &peer,
                     &mut wire,
                 )
                 .await;
         }
     };
-    let line = Line::new();
-    let resumed = Box::pin(take_place(&shared, &admission, &connect, &line)).await;
+    let place = Place {
+        shared,
+        owner: admission.principal.owner().clone(),
+        line: Line::new(),
+    };
+    let resumed = Box::pin(take_place(&place, &admission, &connect)).await;
+    let now = place.shared.clock.now();
     wire.send(&Packet::ConnAck(ConnAck::new(
         ConnectReturnCode::Success,
         resumed.is_some(),
@@ -85,22 +94,24 @@ where
         admission.longest_silence,
         admission.expires,
         resumed.unwrap_or_default(),
-        shared.clock.now(),
+        now,
     );
     for again in session.redeliver() {
         wire.send(&Packet::Publish(again));
     }
-    let will = connect.last_will;
     let persistent = !connect.clean_session && admission.persistent_sessions;
+    // The CONNECT with its token ends here, and so does the certificate chain: a connection may last
+    // for weeks.
+    let will = connect.last_will.map(Box::new);
     let mut open = Open {
         wire,
         session,
-        line,
+        place,
         who: admission.principal,
-        shared,
-        peer,
+        remote: peer.remote,
     };
-    open.shared.backend.arrived(&open.who, &open.line);
+    drop(peer);
+    open.shared().backend.arrived(&open.who, &open.place.line);
     let end = open.converse().await;
     open.finish(end, will, persistent).await;
 }
@@ -123,7 +134,7 @@ where
                 Ok(_) => {}
                 Err(violation) => return Err(End::violation(violation)),
             },
-            None => match poll_fn(|context| wire.poll(context, true)).await {
+            None => match next_event(wire, shared).await {
                 Event::Read => {}
                 Event::Closed => return Err(End::Closed(CloseReason::Lost)),
                 Event::Timer => {
@@ -135,6 +146,24 @@ where
             },
         }
     }
+}
+
+/// The next thing that happens to a connection that has not said CONNECT. A front door that closes
+/// hangs up on it.
+async fn next_event<S, B>(wire: &mut Wire<S>, shared: &Shared<B>) -> Event
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    B: Backend,
+{
+    let closing = shared.closing.cancelled();
+    tokio::pin!(closing);
+    poll_fn(|context| {
+        if closing.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Event::Closed);
+        }
+        wire.poll(context, true)
+    })
+    .await
 }
 
 fn hello(connect: &Connect, peer: &Arc<Peer>) -> Hello {
@@ -156,25 +185,44 @@ fn hello(connect: &Connect, peer: &Arc<Peer>) -> Hello {
     }
 }
 
+/// A principal's place on the line. It is given up even where the connection is dropped half way, for
+/// the next one waits for it.
+struct Place<B: Backend> {
+    shared: Arc<Shared<B>>,
+    owner: Owner,
+    line: Line,
+}
+
+impl<B: Backend> Drop for Place<B> {
+    fn drop(&mut self) {
+        self.shared.presence.leave(&self.owner, &self.line);
+        self.line.end();
+    }
+}
+
 /// Puts the principal on the line. A connection it takes over is over, its session stored and its
 /// end told to the service, before the new one begins. Hands out the stored session, if the client
 /// wants it.
 async fn take_place<B: Backend>(
-    shared: &Shared<B>,
+    place: &Place<B>,
     admission: &Admission<B::Principal>,
     connect: &Connect,
-    line: &Line,
 ) -> Option<Kept> {
-    let owner = admission.principal.owner();
-    if let Some(old) = shared.presence.arrive(owner, line.clone()) {
+    let (owner, line) = (&place.owner, &place.line);
+    let presence = &place.shared.presence;
+    if let Some(old) = presence.arrive(owner, line.clone()) {
         old.close(CloseReason::TakenOver);
         old.ended().await;
     }
+    if place.shared.closing.is_cancelled() {
+        // Too late to be among those that were told.
+        line.close(CloseReason::Shutdown);
+    }
     if connect.clean_session || !admission.persistent_sessions {
-        shared.presence.sessions.forget(owner);
+        presence.sessions.forget(owner);
         return None;
     }
-    shared.presence.sessions.resume(owner)
+    presence.sessions.resume(owner)
 }
 
 /// Why a conversation ended.
@@ -239,10 +287,9 @@ impl End {
 struct Open<S, B: Backend> {
     wire: Wire<S>,
     session: Session,
-    line: Line,
+    place: Place<B>,
     who: B::Principal,
-    shared: Arc<Shared<B>>,
-    peer: Arc<Peer>,
+    remote: SocketAddr,
 }
 
 impl<S, B> Open<S, B>
@@ -250,9 +297,13 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
     B: Backend,
 {
+    fn shared(&self) -> &Shared<B> {
+        &self.place.shared
+    }
+
     async fn converse(&mut self) -> End {
-        self.wire
-            .arm(self.session.deadline(), self.shared.clock.now());
+        let now = self.shared().clock.now();
+        self.wire.arm(self.session.deadline(), now);
         loop {
             if let Err(end) = self.take_packets() {
                 return end;
@@ -268,7 +319,7 @@ where
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(), End>> {
         let writable = self.wire.outbound.len() < WRITE_LIMIT;
         let room = writable && self.session.has_room();
-        if let Poll::Ready(mail) = self.line.poll_mail(room, context) {
+        if let Poll::Ready(mail) = self.place.line.poll_mail(room, context) {
             for packet in mail.acknowledged {
                 self.session.stored(packet);
             }
@@ -281,38 +332,54 @@ where
             }
             return Poll::Ready(Ok(()));
         }
-        let open = writable && self.session.unacknowledged() < INBOUND_LIMIT;
-        let readable = open && self.shared.intake.poll_room(context).is_ready();
+        if self.wire.poll_write(context).is_err() {
+            return Poll::Ready(Err(End::Closed(CloseReason::Lost)));
+        }
+        if !writable && self.wire.outbound.len() < WRITE_LIMIT {
+            // The reader has caught up: mail and packets that waited for it are looked at again.
+            return Poll::Ready(Ok(()));
+        }
+        let open = self.session.unacknowledged() < INBOUND_LIMIT;
+        let intake = &self.place.shared.intake;
+        let taken = open && intake.poll_room(&mut self.wire.turn, context).is_ready();
+        let readable = writable && taken;
         if readable && !self.wire.inbound.is_empty() && self.wire.whole {
             // Packets waited for room and there is some.
             return Poll::Ready(Ok(()));
         }
-        Poll::Ready(match ready!(self.wire.poll(context, readable)) {
+        Poll::Ready(match ready!(self.wire.poll_event(context, readable)) {
             Event::Read => Ok(()),
             Event::Closed => Err(End::Closed(CloseReason::Lost)),
-            Event::Timer => {
-                let now = self.shared.clock.now();
-                self.wire.arm(self.session.deadline(), now);
-                self.session
-                    .overdue(now)
-                    .map_or(Ok(()), |reason| Err(End::Closed(reason)))
-            }
+            Event::Timer => self.overdue(taken),
         })
+    }
+
+    /// Time passed. Whoever is not read because the store is behind is not silent.
+    fn overdue(&mut self, taken: bool) -> Result<(), End> {
+        let now = self.shared().clock.now();
+        if !taken {
+            self.session.excuse(now);
+        }
+        self.wire.arm(self.session.deadline(), now);
+        self.session
+            .overdue(now)
+            .map_or(Ok(()), |reason| Err(End::Closed(reason)))
     }
 
     /// Acts on whole packets, as long as there is room for what they bring.
     fn take_packets(&mut self) -> Result<(), End> {
-        let now = self.shared.clock.now();
+        let now = self.shared().clock.now();
         self.wire.whole = false;
         loop {
             let full = self.session.unacknowledged() >= INBOUND_LIMIT
                 || self.wire.outbound.len() >= WRITE_LIMIT
-                || !self.shared.intake.has_room();
+                || !self.shared().intake.has_room();
             if full {
                 self.wire.whole = true;
                 return Ok(());
             }
-            let decoded = packet::decode(&mut self.wire.inbound, self.shared.limits.packet_bytes);
+            let limit = self.shared().limits.packet_bytes;
+            let decoded = packet::decode(&mut self.wire.inbound, limit);
             let Some(packet) = decoded.map_err(|malformed| End::malformed(&malformed))? else {
                 return Ok(());
             };
@@ -336,41 +403,55 @@ where
             duplicate: packet.dup,
             will: false,
         };
-        match self
-            .shared
-            .backend
-            .publish(&self.who, publish)
-            .map_err(End::Refused)?
-        {
+        let meant = self.shared().backend.publish(&self.who, publish);
+        match meant.map_err(End::Refused)? {
             Inward::Store { lane, envelope } => {
-                self.shared
+                let line = &self.place.line;
+                self.shared()
                     .intake
-                    .send(lane, &envelope, &self.line, packet.pkid)
+                    .send(lane, &envelope, line, packet.pkid)
             }
             Inward::Answer(answer) => {
                 self.session.stored(packet.pkid);
                 self.acknowledge();
                 if let Some(answer) = answer {
-                    self.deliver(answer);
+                    self.answer(answer)?;
                 }
             }
         }
         Ok(())
     }
 
+    /// Sends an answer at once, or among the mail where the device owes acknowledgements. A device
+    /// that goes on asking without giving them is not answered for ever.
+    fn answer(&mut self, answer: Outbound) -> Result<(), End> {
+        if self.session.has_room() {
+            self.deliver(answer);
+            return Ok(());
+        }
+        self.place.line.deliver(answer).map_err(|_| {
+            End::Refused(Refusal::new(
+                "unacknowledged-answers",
+                Answer::Close,
+                "the device asks on and acknowledges none of the answers; \
+                 send PUBACK for QoS 1 messages, or subscribe with QoS 0",
+            ))
+        })
+    }
+
     fn subscribe(&mut self, packet: Subscribe) -> Result<(), End> {
         let mut codes = Vec::with_capacity(packet.filters.len());
         for wanted in &packet.filters {
             let qos = quality(wanted.qos).unwrap_or(QoS::AtLeastOnce);
-            let granted = self.shared.backend.subscribe(&self.who, &wanted.path, qos);
+            let granted = self
+                .shared()
+                .backend
+                .subscribe(&self.who, &wanted.path, qos);
             codes.push(match granted.map_err(End::Refused)? {
                 Granted::UpTo(most) => {
                     let qos = qos.min(most);
-                    if !self
-                        .session
-                        .subscribe(&wanted.path, qos, self.shared.limits.subscriptions)
-                    {
-                        let limit = self.shared.limits.subscriptions;
+                    let limit = self.shared().limits.subscriptions;
+                    if !self.session.subscribe(&wanted.path, qos, limit) {
                         let sentence = format!("a session holds at most {limit} subscriptions");
                         return Err(End::Refused(Refusal::new(
                             "too-many-subscriptions",
@@ -390,7 +471,7 @@ where
 
     fn unsubscribe(&mut self, packet: Unsubscribe) -> Result<(), End> {
         for filter in &packet.topics {
-            self.shared
+            self.shared()
                 .backend
                 .unsubscribe(&self.who, filter)
                 .map_err(End::Refused)?;
@@ -414,14 +495,12 @@ where
     }
 
     /// Publishes the will where one is due, tells the service, keeps the session, lets go.
-    async fn finish(
-        mut self,
-        end: End,
-        will: Option<rumqttc::mqttbytes::v4::LastWill>,
-        persistent: bool,
-    ) {
+    async fn finish(mut self, end: End, will: Option<Box<LastWill>>, persistent: bool) {
         let reason = match end {
-            End::Closed(reason) => reason,
+            End::Closed(reason) => {
+                self.explain(&reason);
+                reason
+            }
             End::Refused(refusal) => {
                 let why = refusal.sentence.clone();
                 let operation = operation_of(refusal.kind);
@@ -429,25 +508,32 @@ where
                 CloseReason::Refused(why)
             }
         };
-        self.explain(&reason);
         // [MQTT-3.1.2-8]: every end but DISCONNECT publishes the will.
         if let Some(will) = will.filter(|_| reason != CloseReason::Goodbye) {
-            self.publish_will(&will);
+            self.publish_will(&will).await;
         }
-        let owner = self.who.owner().clone();
-        self.shared.backend.left(&self.who, &reason);
-        self.shared.presence.leave(&owner, &self.line);
-        if persistent && !matches!(reason, CloseReason::Removed(_)) {
-            self.shared
-                .presence
-                .sessions
-                .keep(&owner, self.session.into_kept());
+        self.shared().backend.left(&self.who, &reason);
+        let Self {
+            mut wire,
+            session,
+            place,
+            ..
+        } = self;
+        if persistent {
+            let sessions = &place.shared.presence.sessions;
+            sessions.keep(&place.owner, session.into_kept());
+            // Looked at after the session is kept: whoever removes the principal closes its line
+            // first and forgets its session after that.
+            if matches!(place.line.closing(), Some(CloseReason::Removed(_))) {
+                sessions.forget(&place.owner);
+            }
         }
-        self.line.end();
-        self.wire.close().await;
+        drop(place);
+        wire.close().await;
     }
 
-    fn publish_will(&mut self, will: &rumqttc::mqttbytes::v4::LastWill) {
+    /// A fleet that is lost at once has as many wills: each waits for room.
+    async fn publish_will(&mut self, will: &LastWill) {
         let publish = Publish {
             topic: &will.topic,
             payload: &will.message,
@@ -456,9 +542,12 @@ where
             duplicate: false,
             will: true,
         };
-        match self.shared.backend.publish(&self.who, publish) {
+        match self.shared().backend.publish(&self.who, publish) {
             Ok(Inward::Store { lane, envelope }) => {
-                self.shared.intake.send(lane, &envelope, &self.line, 0)
+                let mut turn = Turn::default();
+                let intake = &self.place.shared.intake;
+                poll_fn(|context| intake.poll_room(&mut turn, context)).await;
+                intake.send(lane, &envelope, &self.place.line, 0);
             }
             Ok(Inward::Answer(_)) => {}
             Err(refusal) => self.record(Operation::Publish, refusal),
@@ -489,22 +578,22 @@ where
                 "the token this connection was opened with has expired; connect again with a fresh one before it does",
             ),
             CloseReason::Removed(why) => Refusal::new("removed", Answer::Close, *why),
-            CloseReason::Goodbye
-            | CloseReason::Lost
-            | CloseReason::Refused(_)
-            | CloseReason::Shutdown => return,
+            CloseReason::Refused(why) => {
+                let refusal = Refusal::new("not-stored", Answer::Close, why.clone());
+                return self.record(Operation::Publish, refusal);
+            }
+            CloseReason::Goodbye | CloseReason::Lost | CloseReason::Shutdown => return,
         };
         self.record(Operation::Connection, refusal);
     }
 
     fn record(&self, operation: Operation, refusal: Refusal) {
-        let owner = self.who.owner();
-        let shared = &self.shared;
+        let shared = self.shared();
         shared.ledger.record(
             shared.clock.utc(),
             operation,
-            Some(owner.as_str()),
-            Some(self.peer.remote),
+            Some(self.place.owner.as_str()),
+            Some(self.remote),
             refusal,
         );
     }
@@ -542,6 +631,8 @@ struct Wire<S> {
     outbound: BytesMut,
     /// The stream may hold bytes that its own buffers took.
     unflushed: bool,
+    /// The wait for room in the router, if one is registered.
+    turn: Turn,
     timer: Pin<Box<Sleep>>,
 }
 
@@ -552,14 +643,15 @@ enum Event {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
-    fn new(stream: S, deadline: Instant) -> Self {
+    fn new(stream: S, patience: Duration) -> Self {
         Self {
             stream,
             inbound: BytesMut::new(),
             whole: false,
             outbound: BytesMut::new(),
             unflushed: false,
-            timer: Box::pin(tokio::time::sleep_until(deadline.into())),
+            turn: Turn::default(),
+            timer: Box::pin(tokio::time::sleep(patience)),
         }
     }
 
@@ -574,15 +666,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         self.outbound.extend_from_slice(&[0x20, 2, 0, code]);
     }
 
+    /// Sets the alarm. It is set by how long there is to wait: the clock need not be tokio's.
     fn arm(&mut self, deadline: Option<Instant>, now: Instant) {
-        let far = now + std::time::Duration::from_secs(3600);
-        self.timer.as_mut().reset(deadline.unwrap_or(far).into());
+        let wait = deadline.map_or(Duration::from_secs(3600), |deadline| {
+            // Never zero: a deadline that has passed is acted on, not waited for.
+            deadline
+                .saturating_duration_since(now)
+                .max(Duration::from_millis(1))
+        });
+        let alarm = tokio::time::Instant::now() + wait;
+        self.timer.as_mut().reset(alarm);
     }
 
     fn poll(&mut self, context: &mut Context<'_>, readable: bool) -> Poll<Event> {
         if self.poll_write(context).is_err() {
             return Poll::Ready(Event::Closed);
         }
+        self.poll_event(context, readable)
+    }
+
+    fn poll_event(&mut self, context: &mut Context<'_>, readable: bool) -> Poll<Event> {
         if readable && let Poll::Ready(event) = self.poll_read(context) {
             return Poll::Ready(event);
         }
@@ -631,6 +734,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             let _ = self.stream.write_all(&self.outbound).await;
             let _ = self.stream.shutdown().await;
         };
-        let _ = tokio::time::timeout(std::time::Duration::from_secs(1), finish).await;
+        let _ = tokio::time::timeout(Duration::from_secs(1), finish).await;
     }
 }

@@ -127,14 +127,8 @@ impl<B: Backend> FrontDoor<B> {
             }
         }
         let bytes = config.limits.router_bytes;
-        let router = Router::start(
-            &config.service,
-            config.lanes,
-            bytes,
-            behind.consumer,
-            behind.clock.clone(),
-        )
-        .map_err(Error::Router)?;
+        let router = Router::start(&config.service, config.lanes, bytes, behind.consumer)
+            .map_err(Error::Router)?;
         let shared = Arc::new(Shared {
             backend: behind.backend,
             presence: behind.presence,
@@ -191,9 +185,8 @@ impl<B: Backend> FrontDoor<B> {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let shared = self.shared.clone();
-        shared
+        self.shared
             .tasks
-            .clone()
             .spawn(connection::serve(stream, Arc::new(peer), shared));
     }
 
@@ -223,7 +216,7 @@ impl<B: Backend> FrontDoor<B> {
         self.shared.closing.cancel();
         self.shared.presence.close_all(&CloseReason::Shutdown);
         self.shared.tasks.close();
-        // Who is still in a handshake or has not read its last bytes ends with the runtime.
+        // Who has not read its last bytes by then ends with the runtime.
         let _ = tokio::time::timeout(PATIENCE, self.shared.tasks.wait()).await;
         self.router.stop().await;
     }

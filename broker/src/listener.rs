@@ -121,7 +121,12 @@ pub(crate) async fn handshake<B: Backend>(
             .map_err(io::Error::other)?;
         TlsAcceptor::from(shared.tls.clone()).accept(stream).await
     };
-    let refusal = match tokio::time::timeout(shared.limits.handshake_time, attempt).await {
+    let timed = tokio::time::timeout(shared.limits.handshake_time, attempt);
+    let outcome = tokio::select! {
+        outcome = timed => outcome,
+        () = shared.closing.cancelled() => return None,
+    };
+    let refusal = match outcome {
         Ok(Ok(stream)) => {
             let (_, connection) = stream.get_ref();
             peer.server_name = connection.server_name().map(Into::into);

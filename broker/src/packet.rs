@@ -27,6 +27,10 @@ pub enum Malformed {
     DuplicateAtQosZero,
     #[error("the packet identifier is 0 [MQTT-2.3.1-1]")]
     PacketId,
+    #[error("a text holds a null character [MQTT-1.5.3-2]")]
+    Null,
+    #[error("a SUBSCRIBE asks for a QoS with reserved bits set [MQTT-3-8.3-4]")]
+    SubscribeFlags,
     #[error("the packet is malformed: {0}")]
     Codec(String),
 }
@@ -46,9 +50,11 @@ pub fn decode(bytes: &mut BytesMut, limit: usize) -> Result<Option<Packet>, Malf
         Err(other) => return Err(Malformed::Codec(other.to_string())),
     };
     let length = header.frame_length();
-    let connect = first >> 4 == 1;
-    if connect {
-        check_connect(&bytes[..length])?;
+    let frame = bytes.get(..length).unwrap_or_default();
+    match first >> 4 {
+        1 => check_connect(frame)?,
+        8 => check_subscribe(frame)?,
+        _ => {}
     }
     let packet = match Packet::read(bytes, limit) {
         Ok(packet) => packet,
@@ -83,20 +89,28 @@ fn check_flags(first: u8) -> Result<(), Malformed> {
     }
 }
 
-/// Protocol name, level and connect flags, before the codec guesses at the rest.
+/// What follows the fixed header.
+fn body(mut frame: &[u8]) -> &[u8] {
+    frame.advance(frame.len().min(1));
+    while frame.has_remaining() && frame.get_u8() & 0x80 != 0 {}
+    frame
+}
+
+/// Takes a field that its length precedes.
+fn field<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], Malformed> {
+    let length = rest.try_get_u16().ok().map(usize::from);
+    let (field, after) = length
+        .and_then(|length| rest.split_at_checked(length))
+        .ok_or_else(|| Malformed::Codec("a field runs past the packet".into()))?;
+    *rest = after;
+    Ok(field)
+}
+
+/// Protocol name, level, connect flags and the fields these announce, before the codec guesses at them.
 fn check_connect(frame: &[u8]) -> Result<(), Malformed> {
-    let mut rest = frame;
-    rest.advance(1);
-    while rest.has_remaining() && rest.get_u8() & 0x80 != 0 {}
-    let length = rest
-        .try_get_u16()
-        .map_err(|_| Malformed::Codec("the CONNECT is empty".into()))?;
-    let Some((name, after)) = rest.split_at_checked(usize::from(length)) else {
-        return Err(Malformed::Codec(
-            "the protocol name runs past the packet".into(),
-        ));
-    };
-    let [level, flags, ..] = *after else {
+    let mut rest = body(frame);
+    let name = field(&mut rest)?;
+    let [level, ref after @ ..] = *rest else {
         return Err(Malformed::Codec("the CONNECT ends early".into()));
     };
     if name != b"MQTT" {
@@ -106,6 +120,9 @@ fn check_connect(frame: &[u8]) -> Result<(), Malformed> {
     if level != 4 {
         return Err(Malformed::Protocol(format!("protocol level {level}")));
     }
+    let [flags, _, _, ref fields @ ..] = *after else {
+        return Err(Malformed::Codec("the CONNECT ends early".into()));
+    };
     let bit = |n: u8| flags >> n & 1 == 1;
     let (reserved, will, will_qos, will_retain) = (bit(0), bit(2), flags >> 3 & 3, bit(5));
     let (password, user_name) = (bit(6), bit(7));
@@ -113,11 +130,42 @@ fn check_connect(frame: &[u8]) -> Result<(), Malformed> {
         && will_qos != 3
         && (will || (will_qos == 0 && !will_retain))
         && (user_name || !password);
-    if consistent {
-        Ok(())
-    } else {
-        Err(Malformed::ConnectFlags(flags))
+    if !consistent {
+        return Err(Malformed::ConnectFlags(flags));
     }
+    check_fields(fields, [true, will, will, user_name, password])
+}
+
+/// Client id, will topic, will message, user name and password, as far as they are present; a text
+/// holds no null character.
+fn check_fields(mut rest: &[u8], present: [bool; 5]) -> Result<(), Malformed> {
+    const TEXTS: [bool; 5] = [true, true, false, true, false];
+    for (_, text) in present.into_iter().zip(TEXTS).filter(|(here, _)| *here) {
+        if field(&mut rest)?.contains(&0) && text {
+            return Err(Malformed::Null);
+        }
+    }
+    match rest.len() {
+        0 => Ok(()),
+        more => Err(Malformed::Trailing(more)),
+    }
+}
+
+/// The codec reads two of the eight bits of a requested QoS.
+fn check_subscribe(frame: &[u8]) -> Result<(), Malformed> {
+    let mut rest = body(frame);
+    if rest.try_get_u16().is_err() {
+        return Err(Malformed::Codec("the SUBSCRIBE ends early".into()));
+    }
+    while rest.has_remaining() {
+        field(&mut rest)?;
+        match rest.try_get_u8() {
+            Ok(0..=2) => {}
+            Ok(_) => return Err(Malformed::SubscribeFlags),
+            Err(_) => return Err(Malformed::Codec("the SUBSCRIBE ends early".into())),
+        }
+    }
+    Ok(())
 }
 
 fn check_packet(packet: &Packet, length: usize) -> Result<(), Malformed> {
@@ -141,7 +189,7 @@ fn check_packet(packet: &Packet, length: usize) -> Result<(), Malformed> {
                 "an UNSUBSCRIBE without a filter [MQTT-3.10.3-2]".into(),
             ));
         }
-        // A user name without a password decodes to an empty one, so its size is not comparable.
+        // These were measured field by field.
         Packet::Connect(_) | Packet::Subscribe(_) | Packet::Unsubscribe(_) => return Ok(()),
         _ => {}
     }

@@ -25,16 +25,20 @@ use rumqttd::local::{LinkRx, LinkTx};
 use rumqttd::{Broker, Config, Notification, RouterConfig};
 use tokio::sync::Notify;
 
-use azimuth_clock::Clock;
+use azimuth_clock::{Clock, SystemClock};
 
 use crate::backend::{Consumer, Envelopes, Lane};
 use crate::line::{CloseReason, Line};
 
-/// Bytes after which a batch is closed and the next one begun.
-const BATCH_BYTES: usize = 512 << 10;
-
-/// Filters the router knows, whatever the number of devices.
+/// Filters the router knows, whatever the number of devices. One filter is one log: batches come out
+/// in the order they went in, whatever their lane.
 const FILTER: &str = "lane/+";
+
+/// The last message of a router that stops.
+const STOP: &str = "lane/stop";
+
+/// What an envelope takes on its way beside its own bytes.
+const OVERHEAD: usize = 4;
 
 /// The way from connections to the consumer.
 #[derive(Debug, Clone)]
@@ -45,19 +49,31 @@ struct Shared {
     pending: Mutex<Vec<Pending>>,
     /// Rung when there is something to flush.
     bell: Notify,
-    /// Batches under way, per lane, oldest first.
-    under_way: Mutex<Vec<VecDeque<Receipts>>>,
-    /// Batches the consumer is done with, whose senders have not heard.
+    /// Batches under way, oldest first.
+    under_way: Mutex<VecDeque<Receipts>>,
+    /// Batches that are done with, whose senders have not heard.
     finished: Mutex<Vec<(Receipts, Result<(), String>)>>,
     /// Rung when there is something finished.
     done: Notify,
     bytes: AtomicUsize,
     limit: usize,
-    /// Connections that wait for room.
-    waiting: Mutex<Vec<Waker>>,
+    waiting: Mutex<Waiting>,
     stopped: AtomicBool,
+    /// The consumer or rumqttd is gone: nothing can be stored any more.
+    gone: AtomicBool,
     counted: Mutex<Counted>,
 }
+
+/// Connections that wait for room. All are woken at once; each round has a number.
+#[derive(Debug, Default)]
+struct Waiting {
+    round: u64,
+    wakers: Vec<Waker>,
+}
+
+/// A task's wait for room: it stands in line once, however often it asks.
+#[derive(Debug, Default)]
+pub struct Turn(Option<u64>);
 
 /// What rumqttd was asked for: every link, every filter, every distinct topic.
 #[derive(Debug, Default)]
@@ -89,6 +105,7 @@ impl Counted {
 #[derive(Debug, Default)]
 struct Receipts {
     number: u64,
+    lane: u8,
     bytes: usize,
     senders: Vec<(Line, u16)>,
 }
@@ -122,8 +139,7 @@ impl Router {
         service: &str,
         lanes: u8,
         limit: usize,
-        mut consumer: Box<dyn Consumer>,
-        clock: Arc<dyn Clock>,
+        consumer: Box<dyn Consumer>,
     ) -> std::io::Result<Self> {
         let segment = limit.max(1 << 20) + (1 << 20);
         let broker = Broker::new(Config {
@@ -139,13 +155,14 @@ impl Router {
         let intake = Intake(Arc::new(Shared {
             pending: Mutex::new((0..lanes).map(|_| Pending::default()).collect()),
             bell: Notify::new(),
-            under_way: Mutex::new((0..lanes).map(|_| VecDeque::new()).collect()),
+            under_way: Mutex::default(),
             finished: Mutex::default(),
             done: Notify::new(),
             bytes: AtomicUsize::new(0),
             limit,
             waiting: Mutex::default(),
             stopped: AtomicBool::new(false),
+            gone: AtomicBool::new(false),
             counted: Mutex::default(),
         }));
         let (mut subscriber, receiver) = link(&broker, &intake, "consumer")?;
@@ -158,7 +175,10 @@ impl Router {
             .spawn(move || {
                 // The subscriber's sending half must live as long as its receiving half.
                 let _subscriber = subscriber;
-                consume(&shared, receiver, consumer.as_mut(), clock.as_ref());
+                // Dropped last: whatever ends this thread, nobody waits for it in vain.
+                let _end = End(&shared);
+                let mut consumer = consumer;
+                consume(&shared, receiver, consumer.as_mut());
             })?;
         tokio::spawn(flush(intake.0.clone(), publisher));
         tokio::spawn(settle(intake.0.clone()));
@@ -177,9 +197,10 @@ impl Router {
         self.intake.figures()
     }
 
-    /// Waits until everything taken is stored, then ends the consumer.
+    /// Waits until everything taken is stored, or cannot be any more, then ends the consumer.
     pub async fn stop(mut self) {
-        std::future::poll_fn(|context| self.intake.poll_empty(context)).await;
+        let mut turn = Turn::default();
+        std::future::poll_fn(|context| self.intake.poll_empty(&mut turn, context)).await;
         self.intake.0.stopped.store(true, Ordering::Release);
         self.intake.0.bell.notify_one();
         self.intake.0.done.notify_one();
@@ -196,8 +217,8 @@ impl Intake {
     }
 
     /// Whether there is room for another message; if not, the caller is woken when there is.
-    pub fn poll_room(&self, context: &Context<'_>) -> Poll<()> {
-        self.poll_below(self.0.limit, context)
+    pub fn poll_room(&self, turn: &mut Turn, context: &Context<'_>) -> Poll<()> {
+        self.poll_below(self.0.limit, turn, context)
     }
 
     /// What is under way, and what rumqttd holds.
@@ -212,38 +233,107 @@ impl Intake {
         }
     }
 
-    fn poll_empty(&self, context: &Context<'_>) -> Poll<()> {
-        self.poll_below(1, context)
+    fn poll_empty(&self, turn: &mut Turn, context: &Context<'_>) -> Poll<()> {
+        self.poll_below(1, turn, context)
     }
 
-    fn poll_below(&self, limit: usize, context: &Context<'_>) -> Poll<()> {
-        if self.0.bytes.load(Ordering::Acquire) < limit {
+    fn poll_below(&self, limit: usize, turn: &mut Turn, context: &Context<'_>) -> Poll<()> {
+        let below =
+            || self.0.bytes.load(Ordering::Acquire) < limit || self.0.gone.load(Ordering::Acquire);
+        if below() {
             return Poll::Ready(());
         }
-        self.0.waiting.lock().push(context.waker().clone());
+        let mut waiting = self.0.waiting.lock();
+        if turn.0 != Some(waiting.round) {
+            turn.0 = Some(waiting.round);
+            waiting.wakers.push(context.waker().clone());
+        }
+        drop(waiting);
         // The consumer may have made room between the look and the registration.
-        if self.0.bytes.load(Ordering::Acquire) < limit {
+        if below() {
             Poll::Ready(())
         } else {
             Poll::Pending
         }
     }
 
-    /// Sends an envelope on its way. `packet` is acknowledged through `line` once it is stored.
+    /// Sends an envelope on its way. `packet` is acknowledged through `line` once it is stored; where
+    /// it never can be, the connection is closed.
     pub fn send(&self, lane: Lane, envelope: &[u8], line: &Line, packet: u16) {
-        let mut pending = self.0.pending.lock();
-        let Some(pending) = pending.get_mut(usize::from(lane.0)) else {
-            debug_assert!(false, "{lane:?} was not announced at start");
-            return;
+        let mut lanes = self.0.pending.lock();
+        // Looked at under the lock, as `Shared::give_up` takes what is pending under it.
+        if self.0.gone.load(Ordering::Acquire) {
+            return line.close(not_stored("the store has stopped"));
+        }
+        let Some(pending) = lanes.get_mut(usize::from(lane.0)) else {
+            return line.close(not_stored(&format!("{lane:?} was not announced at start")));
         };
+        let bytes = envelope.len() + OVERHEAD;
         let first = pending.batch.is_empty();
         Envelopes::push(&mut pending.batch, envelope);
         pending.receipts.senders.push((line.clone(), packet));
-        pending.receipts.bytes += envelope.len();
-        self.0.bytes.fetch_add(envelope.len(), Ordering::AcqRel);
-        if first || pending.batch.len() >= BATCH_BYTES {
+        pending.receipts.bytes += bytes;
+        self.0.bytes.fetch_add(bytes, Ordering::AcqRel);
+        if first {
             self.0.bell.notify_one();
         }
+    }
+}
+
+impl Shared {
+    /// Nothing will be stored any more: all who wait for it are told.
+    fn give_up(&self) {
+        let mut lost: Vec<Receipts> = Vec::new();
+        {
+            let mut pending = self.pending.lock();
+            self.gone.store(true, Ordering::Release);
+            lost.extend(self.under_way.lock().drain(..));
+            lost.extend(pending.iter_mut().map(|lane| std::mem::take(lane).receipts));
+        }
+        for receipts in lost {
+            self.finish(receipts, Err("the store has stopped".into()));
+        }
+        self.wake();
+    }
+
+    /// A batch is stored, or never will be.
+    fn finish(&self, receipts: Receipts, outcome: Result<(), String>) {
+        self.finished.lock().push((receipts, outcome));
+        self.done.notify_one();
+    }
+
+    /// Tells the senders of finished batches.
+    fn settle(&self) {
+        let finished = std::mem::take(&mut *self.finished.lock());
+        let mut bytes = 0;
+        for (receipts, outcome) in finished {
+            bytes += receipts.bytes;
+            match outcome {
+                Ok(()) => acknowledge(&receipts.senders),
+                Err(reason) => hang_up(&receipts.senders, &reason),
+            }
+        }
+        let before = self.bytes.fetch_sub(bytes, Ordering::AcqRel);
+        if before - bytes < self.limit {
+            self.wake();
+        }
+    }
+
+    fn wake(&self) {
+        let mut waiting = self.waiting.lock();
+        waiting.round += 1;
+        let wakers = std::mem::take(&mut waiting.wakers);
+        drop(waiting);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// The end of the consumer's thread, be it a panic.
+struct End<'a>(&'a Shared);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.give_up();
     }
 }
 
@@ -263,43 +353,56 @@ async fn flush(shared: Arc<Shared>, (mut publisher, _receiver): (LinkTx, LinkRx)
     loop {
         shared.bell.notified().await;
         if shared.stopped.load(Ordering::Acquire) {
+            let _ = publisher.publish(STOP, Vec::new());
             return;
         }
-        let batches: Vec<(usize, Pending)> = {
-            let mut pending = shared.pending.lock();
-            let lanes = pending
-                .iter_mut()
-                .enumerate()
-                .filter(|(_, lane)| !lane.batch.is_empty());
-            lanes
-                .map(|(lane, pending)| (lane, std::mem::take(pending)))
-                .collect()
-        };
-        for (lane, mut pending) in batches {
-            number += 1;
-            pending.receipts.number = number;
-            let mut batch = pending.batch;
-            batch.extend_from_slice(&number.to_le_bytes());
-            shared.under_way.lock()[lane].push_back(pending.receipts);
-            let topic = format!("lane/{lane:02}");
+        for (topic, batch) in take_pending(&shared, &mut number) {
             shared.counted.lock().published(&topic);
             if publisher.publish(topic, batch).is_err() {
                 tracing::error!("the router is gone; nothing more can be stored");
-                return;
+                return shared.give_up();
             }
         }
     }
 }
 
+/// Takes what is pending and writes it down as under way, as one: who gives up finds it in one place
+/// or the other.
+fn take_pending(shared: &Shared, number: &mut u64) -> Vec<(String, Vec<u8>)> {
+    let mut pending = shared.pending.lock();
+    let mut under_way = shared.under_way.lock();
+    let lanes = (0u8..).zip(pending.iter_mut());
+    lanes
+        .filter(|(_, pending)| !pending.batch.is_empty())
+        .map(|(lane, pending)| {
+            let Pending {
+                mut batch,
+                mut receipts,
+            } = std::mem::take(pending);
+            *number += 1;
+            batch.extend_from_slice(&number.to_le_bytes());
+            (receipts.number, receipts.lane) = (*number, lane);
+            under_way.push_back(receipts);
+            (format!("lane/{lane:02}"), batch)
+        })
+        .collect()
+}
+
 /// The consumer's thread: takes batches in order until the service stops.
-fn consume(shared: &Shared, mut receiver: LinkRx, consumer: &mut dyn Consumer, clock: &dyn Clock) {
-    const IDLE: Duration = Duration::from_millis(250);
-    let mut quiet_since = clock.now();
+fn consume(shared: &Shared, mut receiver: LinkRx, consumer: &mut dyn Consumer) {
+    const TICK: Duration = Duration::from_millis(250);
+    const QUIET_TICKS: u32 = 4;
+    // This thread waits in the machine's time, whatever time the service lives in.
+    let machine = SystemClock;
+    let mut quiet = 0;
     loop {
-        match receiver.recv_deadline(clock.now() + IDLE) {
+        match receiver.recv_deadline(machine.now() + TICK) {
             Ok(Some(Notification::Forward(forward))) => {
+                quiet = 0;
+                if *forward.publish.topic == *STOP.as_bytes() {
+                    return;
+                }
                 take(shared, &forward.publish, consumer);
-                quiet_since = clock.now();
             }
             Ok(Some(Notification::Unschedule)) => {
                 if receiver.ready().is_err() {
@@ -309,9 +412,10 @@ fn consume(shared: &Shared, mut receiver: LinkRx, consumer: &mut dyn Consumer, c
             Ok(_) => {}
             Err(_) if shared.stopped.load(Ordering::Acquire) => return,
             Err(rumqttd::local::LinkError::RecvTimeout(_)) => {
-                if clock.now().duration_since(quiet_since) >= Duration::from_secs(1) {
+                quiet += 1;
+                if quiet == QUIET_TICKS {
+                    quiet = 0;
                     consumer.idle();
-                    quiet_since = clock.now();
                 }
             }
             Err(error) => {
@@ -328,15 +432,20 @@ fn take(shared: &Shared, message: &rumqttd::protocol::Publish, consumer: &mut dy
         tracing::error!("the router delivered something that is not a batch");
         return;
     };
-    // A batch that the router lost is found by the gap it leaves: its senders never hear of it.
-    while let Some(receipts) = oldest(shared, lane) {
-        if receipts.number == number {
-            let outcome = consumer.consume(Lane(lane), Envelopes::new(batch));
-            finish(shared, receipts, outcome);
+    // A batch that the router lost is found by the gap it leaves: its senders are told.
+    while let Some((due, of)) = oldest(shared).filter(|(due, _)| *due <= number) {
+        let outcome = if due == number {
+            consumer.consume(Lane(lane), Envelopes::new(batch))
+        } else {
+            Err(format!("the router lost batch {due} of lane {of}"))
+        };
+        // Under way until here: a consumer that panics leaves nobody waiting.
+        if let Some(receipts) = shared.under_way.lock().pop_front() {
+            shared.finish(receipts, outcome);
+        }
+        if due == number {
             return;
         }
-        let lost = format!("the router lost batch {} of lane {lane}", receipts.number);
-        finish(shared, receipts, Err(lost));
     }
     tracing::error!(lane, number, "the router delivered a batch twice");
 }
@@ -348,17 +457,12 @@ fn open(message: &rumqttd::protocol::Publish) -> Option<(u8, &[u8], u64)> {
     Some((lane, batch, u64::from_le_bytes(*number)))
 }
 
-fn oldest(shared: &Shared, lane: u8) -> Option<Receipts> {
-    shared
-        .under_way
-        .lock()
-        .get_mut(usize::from(lane))?
-        .pop_front()
-}
-
-fn finish(shared: &Shared, receipts: Receipts, outcome: Result<(), String>) {
-    shared.finished.lock().push((receipts, outcome));
-    shared.done.notify_one();
+/// Number and lane of the oldest batch under way.
+fn oldest(shared: &Shared) -> Option<(u64, u8)> {
+    let under_way = shared.under_way.lock();
+    under_way
+        .front()
+        .map(|receipts| (receipts.number, receipts.lane))
 }
 
 /// Tells senders what became of their messages. On the event loop, where waking a connection is
@@ -366,21 +470,10 @@ fn finish(shared: &Shared, receipts: Receipts, outcome: Result<(), String>) {
 async fn settle(shared: Arc<Shared>) {
     loop {
         shared.done.notified().await;
-        let finished = std::mem::take(&mut *shared.finished.lock());
-        if finished.is_empty() && shared.stopped.load(Ordering::Acquire) {
+        shared.settle();
+        if shared.stopped.load(Ordering::Acquire) {
             return;
         }
-        let mut bytes = 0;
-        for (receipts, outcome) in finished {
-            bytes += receipts.bytes;
-            match outcome {
-                Ok(()) => acknowledge(&receipts.senders),
-                Err(reason) => hang_up(&receipts.senders, &reason),
-            }
-        }
-        shared.bytes.fetch_sub(bytes, Ordering::AcqRel);
-        let waiting = std::mem::take(&mut *shared.waiting.lock());
-        waiting.into_iter().for_each(Waker::wake);
     }
 }
 
@@ -391,10 +484,12 @@ fn hang_up(senders: &[(Line, u16)], reason: &str) {
         "messages were not stored: {reason}"
     );
     for (line, _) in senders {
-        line.close(CloseReason::Refused(format!(
-            "the message could not be stored: {reason}"
-        )));
+        line.close(not_stored(reason));
     }
+}
+
+fn not_stored(reason: &str) -> CloseReason {
+    CloseReason::Refused(format!("the message could not be stored: {reason}"))
 }
 
 /// Tells each connection once of all its packets that follow each other.
@@ -415,3 +510,7 @@ fn acknowledge(mut senders: &[(Line, u16)]) {
         senders = rest;
     }
 }
+
+#[cfg(test)]
+#[path = "router_tests.rs"]
+mod tests;

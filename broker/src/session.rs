@@ -217,6 +217,13 @@ impl Session {
         }
     }
 
+    /// The device was not listened to until `now`: its silence begins here.
+    pub fn excuse(&mut self, now: Instant) {
+        if let State::Open { heard, .. } = &mut self.state {
+            *heard = now;
+        }
+    }
+
     /// The seconds of silence allowed, for records.
     pub fn silence(&self) -> Duration {
         match self.state {
