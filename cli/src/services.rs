@@ -2,20 +2,24 @@
 //!
 //! What may not enter: behaviour of a service.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use azimuth_broker::Limits;
 use azimuth_certs::Authority;
 use azimuth_clock::{Clock, SystemClock};
-use azimuth_dps::{
-    AllocationPolicy, AssignedHubForm, DeclaredGroup, DeclaredIndividual, Dps, DpsConfig, KeySource as DpsKeys, LinkedHubConfig, Regions, RunningDps,
-};
+use azimuth_dps::{AssignedHubForm, Dps, DpsConfig, LinkedHubConfig, Pace, Regions, RunningDps};
+use azimuth_dps::PolicyKeySource as DpsKeys;
+use azimuth_hub::PolicyKeySource as HubKeys;
 use azimuth_hub::event::{LogConfig, Sync};
-use azimuth_hub::{Hub, HubConfig, KeySource, RunningHub};
+use azimuth_hub::{Hub, HubConfig, RunningHub};
+use azimuth_wire::connection_string::ConnectionString;
+use azimuth_wire::enrollment::{AllocationPolicy, EnrollmentGroup, IndividualEnrollment};
 use clap::Args;
+use serde_json::{Value, json};
 
 use crate::certificates;
 use crate::config::{Allocation, Config, HubSection};
@@ -80,7 +84,7 @@ pub fn start_hub(config: &Config, section: &HubSection, authority: &Authority) -
     let tls = certificates::server(config, authority, &folder.join("tls"), names.clone(), vec![section.address])?;
     names.push(section.address.to_string());
     let hub = HubConfig {
-        keys: if section.address.is_loopback() { KeySource::Published } else { KeySource::Kept },
+        keys: if section.address.is_loopback() { HubKeys::Published } else { HubKeys::Kept },
         mqtt: vec![SocketAddr::new(section.address, config.ports.mqtt)],
         https: vec![SocketAddr::new(section.address, config.ports.https)],
         sas_grace: Duration::from_secs(config.security.sas_grace),
@@ -109,25 +113,27 @@ pub fn start_dps(config: &Config, authority: &Authority, hubs: &[HubPaste]) -> a
     names.push(config.dps.address.to_string());
     let linked = hubs.iter().map(|hub| linked_hub(config, hub)).collect::<anyhow::Result<_>>()?;
     let dps = DpsConfig {
-        keys: if config.dps.address.is_loopback() { DpsKeys::Published } else { DpsKeys::Kept },
+        name: config.dps.name.clone(),
+        host_names: names,
+        id_scope: config.dps.id_scope.clone(),
+        folder: Some(folder),
         mqtt: vec![SocketAddr::new(config.dps.address, config.ports.mqtt)],
         https: vec![SocketAddr::new(config.dps.address, config.ports.https)],
+        tls: Arc::new(tls),
+        keys: if config.dps.address.is_loopback() { DpsKeys::Published } else { DpsKeys::Kept },
         allocation: policy(config.dps.allocation),
         linked_hubs: linked,
         regions: regions(config),
         individual_enrollments: individuals(config)?,
         enrollment_groups: groups(config)?,
         assigned_hub_form: AssignedHubForm::Auto,
-        retry_after: config.dps.retry_after,
-        assigning_polls: config.dps.assigning_polls,
-        ..DpsConfig::new(
-            &config.dps.name,
-            names,
-            config.dps.id_scope.clone(),
-            folder,
-            Arc::new(tls),
-            authority.certificate_pem(),
-        )
+        roots_pem: authority.certificate_pem().into(),
+        pace: Pace {
+            retry_after: config.dps.retry_after,
+            assigning_polls: config.dps.assigning_polls,
+            ..Pace::default()
+        },
+        limits: Limits::default(),
     };
     Dps::start(dps, clock()).map_err(|error| with_port_flag(error, &config.dps.name))
 }
@@ -159,7 +165,7 @@ pub fn dps_paste(config: &Config, dps: &RunningDps) -> DpsPaste {
         name: config.dps.name.clone(),
         address: config.dps.address,
         id_scope: config.dps.id_scope.to_string(),
-        connection_string: dps.connection_string(&config.dps.address.to_string()),
+        connection_string: by_address(dps.connection_string(), config.dps.address),
         group,
     }
 }
@@ -175,6 +181,11 @@ pub fn empty_paste(config: &Config, authority: &Authority) -> Paste {
     }
 }
 
+/// A connection string that works without DNS.
+fn by_address(string: &ConnectionString, address: IpAddr) -> String {
+    ConnectionString { host_name: address.to_string(), ..string.clone() }.reveal()
+}
+
 /// Prints what to paste and `Ready`, which programs that start this one wait for.
 pub fn announce(config: &Config, paste: &Paste, warnings: &[String]) -> anyhow::Result<()> {
     paste.save(&config.data).context("connect.json could not be written to the data folder")?;
@@ -185,14 +196,14 @@ pub fn announce(config: &Config, paste: &Paste, warnings: &[String]) -> anyhow::
 }
 
 /// What to do about HTTPS addresses that could not be bound.
-pub fn unbound_lines(unbound: &[(SocketAddr, std::io::Error)]) -> Vec<String> {
-    let remedy = |address: &SocketAddr, error: &std::io::Error| match error.kind() {
-        std::io::ErrorKind::PermissionDenied => format!(
+pub fn unbound_lines(unbound: &[(SocketAddr, String)]) -> Vec<String> {
+    let remedy = |address: &SocketAddr, error: &String| match error.to_lowercase().contains("permission denied") {
+        true => format!(
             "HTTPS is not served on {address}: ports below 1024 need permission. Everything else runs. Give it once with \
              `sudo setcap cap_net_bind_service=+ep $(command -v azimuth)` or \
              `sudo sysctl net.ipv4.ip_unprivileged_port_start=443`, or choose another with --https-port"
         ),
-        _ => format!("HTTPS is not served on {address}: {error}. Everything else runs; choose another with --https-port"),
+        false => format!("HTTPS is not served on {address}: {error}. Everything else runs; choose another with --https-port"),
     };
     unbound.iter().map(|(address, error)| remedy(address, error)).collect()
 }
@@ -229,7 +240,7 @@ fn with_port_flag(error: impl Into<anyhow::Error>, service: &str) -> anyhow::Err
 }
 
 fn linked_hub(config: &Config, hub: &HubPaste) -> anyhow::Result<LinkedHubConfig> {
-    let mut string: azimuth_wire::connection_string::ConnectionString = hub.connection_string.parse()?;
+    let mut string: ConnectionString = hub.connection_string.parse()?;
     string.host_name.clone_from(&hub.host_name);
     let weight = config.hub(&hub.name).map_or(1, |section| section.weight);
     Ok(LinkedHubConfig {
@@ -252,17 +263,47 @@ fn policy(allocation: Allocation) -> AllocationPolicy {
 
 fn regions(config: &Config) -> Regions {
     let section = &config.regions;
-    let networks = section.networks.iter().map(|network| (network.cidr, network.region.clone())).collect();
-    let latencies = section.latencies.iter().map(|l| (l.from.clone(), l.to.clone(), l.milliseconds)).collect();
-    Regions::new(section.default.clone(), networks, latencies)
+    let mut regions = Regions::new(&section.default);
+    for network in &section.networks {
+        regions = regions.with_network(network.cidr, &network.region);
+    }
+    for latency in &section.latencies {
+        regions = regions.with_latency(&latency.from, &latency.to, latency.milliseconds);
+    }
+    regions
 }
 
-fn individuals(config: &Config) -> anyhow::Result<Vec<DeclaredIndividual>> {
-    let _ = config;
-    todo!("adapt to the dps crate")
+fn individuals(config: &Config) -> anyhow::Result<Vec<IndividualEnrollment>> {
+    let declared = config.enrollments.iter().map(|section| {
+        let mut entry = entry(config, &section.allocation, &section.hubs, section.enabled);
+        entry["registrationId"] = json!(section.registration_id);
+        entry["deviceId"] = json!(section.device_id);
+        entry["attestation"] = attestation(&section.primary_key, &section.secondary_key);
+        serde_json::from_value(entry).with_context(|| format!("[[enrollment]] {}", section.registration_id))
+    });
+    declared.collect()
 }
 
-fn groups(config: &Config) -> anyhow::Result<Vec<DeclaredGroup>> {
-    let _ = config;
-    todo!("adapt to the dps crate")
+fn groups(config: &Config) -> anyhow::Result<Vec<EnrollmentGroup>> {
+    let declared = config.enrollment_groups.iter().map(|section| {
+        let mut entry = entry(config, &section.allocation, &section.hubs, section.enabled);
+        entry["enrollmentGroupId"] = json!(section.id);
+        entry["attestation"] = attestation(&section.primary_key, &section.secondary_key);
+        serde_json::from_value(entry).with_context(|| format!("[[enrollment-group]] {}", section.id))
+    });
+    declared.collect()
+}
+
+/// What individual enrollments and groups have in common, in the shape of the service's REST API.
+fn entry(config: &Config, allocation: &Option<Allocation>, hubs: &[String], enabled: bool) -> Value {
+    let names = |wanted: &String| config.hub(wanted).map_or_else(|| wanted.clone(), HubSection::host_name);
+    json!({
+        "allocationPolicy": allocation.map(|allocation| policy(allocation).name()),
+        "iotHubs": (!hubs.is_empty()).then(|| hubs.iter().map(names).collect::<Vec<_>>()),
+        "provisioningStatus": if enabled { "enabled" } else { "disabled" },
+    })
+}
+
+fn attestation(primary: &Option<String>, secondary: &Option<String>) -> Value {
+    json!({ "type": "symmetricKey", "symmetricKey": { "primaryKey": primary, "secondaryKey": secondary } })
 }
