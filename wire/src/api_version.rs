@@ -38,7 +38,10 @@ impl FromStr for ApiVersion {
             Some(date) => (date, false),
             None => (text, true),
         };
-        let [year, month, day] = date.split('-').collect::<Vec<_>>()[..] else {
+        let mut parts = date.split('-');
+        let (Some(year), Some(month), Some(day), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
             return Err(invalid());
         };
         let digits =
@@ -67,5 +70,62 @@ impl fmt::Display for ApiVersion {
             "{:04}-{:02}-{:02}{preview}",
             self.year, self.month, self.day
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn every_version_a_client_sends_reads_back_what_it_shows() {
+        for text in [
+            "2016-11-14",
+            "2017-11-08-preview",
+            "2021-04-12",
+            "9999-12-31",
+        ] {
+            assert_eq!(text.parse::<ApiVersion>().unwrap().to_string(), text);
+        }
+        assert_eq!("2021-04-12".parse(), Ok(ApiVersion::new(2021, 4, 12)));
+    }
+
+    #[test]
+    fn a_preview_comes_before_its_release() {
+        let rising = [
+            "2019-10-01",
+            "2020-09-30-preview",
+            "2020-09-30",
+            "2021-04-12",
+        ];
+        let versions = rising.map(|text| text.parse::<ApiVersion>().unwrap());
+        assert!(versions.is_sorted());
+    }
+
+    #[test]
+    fn anything_but_a_date_is_refused() {
+        for text in [
+            "",
+            "-preview",
+            "2021",
+            "2021-4-12",
+            "2021-04-12-",
+            "2021-04-12-beta",
+            "2021-13-01",
+            "2021-00-01",
+            "2021-04-32",
+            "+021-04-12",
+            "２０２１-04-12",
+            "2021-04-12-01",
+        ] {
+            assert_eq!(
+                text.parse::<ApiVersion>(),
+                Err(InvalidApiVersion(text.into())),
+                "{text}"
+            );
+        }
+        let refused = "x".repeat(500).parse::<ApiVersion>().unwrap_err();
+        assert_eq!(refused.0.len(), 40);
     }
 }

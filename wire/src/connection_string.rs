@@ -1,6 +1,7 @@
 //! Connection strings: of a hub policy, a device, a module, and a DPS policy.
 //!
-//! `Debug` shows no key.
+//! `Debug` shows no key. Values end at `;`, so an id with a `;` in it cannot stand here, as with
+//! Azure's own clients.
 
 use std::fmt;
 use std::str::FromStr;
@@ -23,7 +24,8 @@ pub struct ConnectionString {
     pub x509: bool,
 }
 
-/// Why a text is not a connection string. Never repeats a key.
+/// Why a text is not a connection string. Never repeats a key, nor what may be one: a part that
+/// does not look like a name is shown by its place, as `part 2`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidConnectionString {
     #[error("`{0}` is not `Name=Value`; parts are separated by `;`")]
@@ -65,6 +67,11 @@ impl ConnectionString {
             key: Some(key),
             x509: false,
         }
+    }
+
+    /// The device it names, if any.
+    pub fn device_id(&self) -> Option<&DeviceId> {
+        self.identity.as_ref().map(|identity| &identity.device)
     }
 
     /// The text with its key, for start-up output and clients. Never for a log.
@@ -112,23 +119,22 @@ impl FromStr for ConnectionString {
             "x509",
         ];
         let mut values: [Option<&str>; 7] = [None; 7];
-        for part in text
-            .trim()
-            .split(';')
-            .filter(|part| !part.trim().is_empty())
-        {
+        for (position, part) in text.split(';').map(str::trim).enumerate() {
+            if part.is_empty() {
+                continue;
+            }
             let Some((name, value)) = part.split_once('=') else {
-                return Err(InvalidConnectionString::Part(
-                    part.chars().take(20).collect(),
-                ));
+                return Err(InvalidConnectionString::Part(showable(part, position)));
             };
-            let slot = NAMES
+            let known = NAMES
                 .iter()
-                .position(|known| known.eq_ignore_ascii_case(name.trim()));
-            let slot = slot
-                .ok_or_else(|| InvalidConnectionString::Unknown(name.chars().take(40).collect()))?;
-            if values[slot].replace(value.trim()).is_some() {
-                return Err(InvalidConnectionString::Repeated(NAMES[slot].into()));
+                .zip(&mut values)
+                .find(|(known, _)| known.eq_ignore_ascii_case(name.trim()));
+            let Some((known, slot)) = known else {
+                return Err(InvalidConnectionString::Unknown(showable(name, position)));
+            };
+            if slot.replace(value.trim()).is_some() {
+                return Err(InvalidConnectionString::Repeated((*known).into()));
             }
         }
         let [host, gateway, device, module, key_name, key, x509] = values;
@@ -140,8 +146,10 @@ impl FromStr for ConnectionString {
             (None, Some(_)) => return Err(InvalidConnectionString::Missing("DeviceId")),
             (None, None) => None,
         };
+        let filled = |value: &&str| !value.is_empty();
+        let key_name = key_name.filter(filled);
         let host_name = host
-            .filter(|host| !host.is_empty())
+            .filter(filled)
             .ok_or(InvalidConnectionString::Missing("HostName"))?;
         let x509 = x509.is_some_and(|value| value.eq_ignore_ascii_case("true"));
         if key.is_none() && !x509 {
@@ -154,12 +162,22 @@ impl FromStr for ConnectionString {
         }
         Ok(Self {
             host_name: host_name.into(),
-            gateway_host_name: gateway.map(Into::into),
+            gateway_host_name: gateway.filter(filled).map(Into::into),
             identity,
             key_name: key_name.map(Into::into),
             key: key.map(str::parse).transpose()?,
             x509,
         })
+    }
+}
+
+/// A name short and plain enough to be no key: base64 of 16 bytes has 22 characters before its `=`.
+fn showable(name: &str, position: usize) -> String {
+    let name = name.trim();
+    if name.len() <= 21 && name.bytes().all(|byte| byte.is_ascii_alphabetic()) {
+        name.into()
+    } else {
+        format!("part {}", position + 1)
     }
 }
 
@@ -173,9 +191,134 @@ impl fmt::Debug for ConnectionString {
     }
 }
 
-/// The device of a connection string that must name one.
-impl ConnectionString {
-    pub fn device_id(&self) -> Option<&DeviceId> {
-        self.identity.as_ref().map(|identity| &identity.device)
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+
+    fn refusal(text: &str) -> String {
+        text.parse::<ConnectionString>().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn every_kind_reads_back_what_it_shows() {
+        for text in [
+            format!(
+                "HostName=h.azure-devices.net;SharedAccessKeyName=iothubowner;SharedAccessKey={KEY}"
+            ),
+            format!("HostName=h.azure-devices.net;DeviceId=dev=1;SharedAccessKey={KEY}"),
+            format!(
+                "HostName=h.azure-devices.net;DeviceId=dev1;ModuleId=mod1;SharedAccessKey={KEY}"
+            ),
+            format!(
+                "HostName=h;GatewayHostName=edge;DeviceId=dev1;SharedAccessKeyName=device;SharedAccessKey={KEY}"
+            ),
+            "HostName=h.azure-devices.net;DeviceId=dev1;x509=true".into(),
+        ] {
+            let parsed: ConnectionString = text.parse().unwrap();
+            assert_eq!(parsed.reveal(), text);
+        }
+    }
+
+    #[test]
+    fn blanks_letter_case_order_and_empty_parts_do_not_matter() {
+        let text =
+            format!(" sharedaccesskey={KEY} ; DEVICEID=dev1;; hostname=h ;GatewayHostName=;\n");
+        let parsed: ConnectionString = text.parse().unwrap();
+        assert_eq!(
+            parsed,
+            ConnectionString::device(
+                "h",
+                Identity::device("dev1".parse().unwrap()),
+                KEY.parse().unwrap()
+            )
+        );
+        assert_eq!(parsed.device_id().unwrap().as_str(), "dev1");
+    }
+
+    #[test]
+    fn every_refusal_says_what_is_wrong() {
+        for (text, sentence) in [
+            (
+                "HostName",
+                "`HostName` is not `Name=Value`; parts are separated by `;`",
+            ),
+            ("", "`HostName` is missing"),
+            (
+                "HostName=;SharedAccessKeyName=p;SharedAccessKey=K",
+                "`HostName` is missing",
+            ),
+            ("HostName=h;HostName=i", "`HostName` stands twice"),
+            (
+                "HostName=h;SharedAccessSignature=x",
+                "`SharedAccessSignature` is not a member of a connection string; known are HostName, GatewayHostName, DeviceId, ModuleId, SharedAccessKeyName, SharedAccessKey, x509",
+            ),
+            (
+                "HostName=h;ModuleId=m;SharedAccessKey=K",
+                "`DeviceId` is missing",
+            ),
+            ("HostName=h;DeviceId=d", "`SharedAccessKey` is missing"),
+            (
+                "HostName=h;DeviceId=d;x509=false",
+                "`SharedAccessKey` is missing",
+            ),
+            (
+                "HostName=h;SharedAccessKey=K",
+                "`SharedAccessKeyName or DeviceId` is missing",
+            ),
+            (
+                "HostName=h;SharedAccessKeyName=;SharedAccessKey=K",
+                "`SharedAccessKeyName or DeviceId` is missing",
+            ),
+            (
+                "HostName=h;DeviceId=d;SharedAccessKey=?",
+                "the key is not base64",
+            ),
+            (
+                "HostName=h;DeviceId=d;SharedAccessKey=c2VjcmV0",
+                "the key decodes to 6 bytes; 16 to 64 are allowed",
+            ),
+            (
+                "HostName=h;DeviceId=a b;SharedAccessKey=K",
+                "`a b` is not a valid id: 1 to 128 characters from A-Z a-z 0-9 - : . + % _ # * ? ! ( ) , = @ $ ' ;",
+            ),
+        ] {
+            assert_eq!(
+                refusal(&text.replace("=K", &format!("={KEY}"))),
+                sentence,
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn no_refusal_and_no_debug_shows_a_key_wherever_it_was_pasted() {
+        let bare = KEY.trim_end_matches('=');
+        for text in [
+            KEY.to_owned(),
+            bare.to_owned(),
+            format!("HostName=h;{KEY}"),
+            format!("HostName=h;{bare}"),
+            format!("HostName=h;DeviceId=d;SharedAccessKey;{bare}"),
+            format!("HostName=h;DeviceId=d;SharedAccessKey={KEY}x"),
+            format!("HostName=h;DeviceId=d;SharedAccessKey={KEY};SharedAccessKey={KEY}"),
+            "HostName=h;abcdefghijklmnopqrstuv==".to_owned(),
+        ] {
+            let error = text.parse::<ConnectionString>().unwrap_err();
+            for shown in [error.to_string(), format!("{error:?}")] {
+                assert!(
+                    !shown.contains(&KEY[..8]) && !shown.contains("abcdefgh"),
+                    "{shown}"
+                );
+            }
+        }
+        assert_eq!(
+            refusal(&format!("HostName=h;{bare}")),
+            "`part 2` is not `Name=Value`; parts are separated by `;`"
+        );
+        let policy = ConnectionString::policy("h", "service", KEY.parse().unwrap());
+        assert!(!format!("{policy:?}").contains(&KEY[..8]));
     }
 }

@@ -43,3 +43,29 @@ pub fn of_counter(counter: u64) -> String {
 pub fn of_guid(guid: &str) -> String {
     STANDARD.encode(format!("\"{guid}\""))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn if_match_is_read_with_and_without_quotes() {
+        let etag = |text: &str| IfMatch::Etag(text.into());
+        for (header, expected) in [
+            (None, IfMatch::Absent),
+            (Some(""), IfMatch::Absent),
+            (Some("  "), IfMatch::Absent),
+            (Some("\"\""), IfMatch::Absent),
+            (Some("*"), IfMatch::Any),
+            (Some("\"*\""), IfMatch::Any),
+            (Some("MQ=="), etag("MQ==")),
+            (Some(" \"MQ==\" "), etag("MQ==")),
+            (Some("W/\"MQ==\""), etag("MQ==")),
+            (Some("\"\"MQ==\"\""), etag("\"MQ==\"")),
+            (Some("\""), etag("\"")),
+            (Some("\"MQ=="), etag("\"MQ==")),
+        ] {
+            assert_eq!(IfMatch::parse(header), expected, "{header:?}");
+        }
+    }
+}

@@ -100,3 +100,57 @@ impl fmt::Debug for SymmetricKey {
         f.write_str("SymmetricKey(…)")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn sixteen_to_sixty_four_bytes_are_a_key() {
+        for (length, expected) in [
+            (0, Err(InvalidKey::Length(0))),
+            (15, Err(InvalidKey::Length(15))),
+            (16, Ok(())),
+            (64, Ok(())),
+            (65, Err(InvalidKey::Length(65))),
+        ] {
+            let text = STANDARD.encode(vec![7; length]);
+            assert_eq!(text.parse::<SymmetricKey>().map(drop), expected, "{length}");
+        }
+        for text in ["?", "AAEC AwQF", "AAECAwQFBgcICQoLDA0ODw", "é"] {
+            assert_eq!(
+                text.parse::<SymmetricKey>(),
+                Err(InvalidKey::NotBase64),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn debug_shows_nothing_of_a_key() {
+        let key = SymmetricKey::from_bytes(&[7; 32]);
+        assert_eq!(format!("{key:?}"), "SymmetricKey(…)");
+        assert_eq!(format!("{key:#?}"), "SymmetricKey(…)");
+    }
+
+    #[test]
+    fn json_carries_the_text_and_refuses_what_is_no_key() {
+        let key = SymmetricKey::from_bytes(&[7; 32]);
+        let json = serde_json::to_string(&key).unwrap();
+        assert_eq!(json, format!("\"{}\"", key.reveal()));
+        assert_eq!(serde_json::from_str::<SymmetricKey>(&json).unwrap(), key);
+        let error = serde_json::from_str::<SymmetricKey>("\"c2VjcmV0\"").unwrap_err();
+        assert!(!error.to_string().contains("c2VjcmV0"), "{error}");
+    }
+
+    #[test]
+    fn a_signature_is_verified_whole() {
+        let key = SymmetricKey::from_bytes(&[7; 32]);
+        let signature = key.sign(b"text");
+        assert!(key.verify(b"text", &signature));
+        assert!(!key.verify(b"text", &signature[..16]));
+        assert!(!key.verify(b"text", &[]));
+        assert!(!key.verify(b"other", &signature));
+    }
+}

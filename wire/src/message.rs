@@ -3,6 +3,7 @@
 //! One model; the bag is its form on MQTT. Bodies are never looked at here.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use crate::percent;
 
@@ -34,26 +35,65 @@ impl<'a> PropertyBag<'a> {
         if bag.contains('/') {
             return Err(InvalidBag::ExtraSegment);
         }
-        let mut properties: Vec<Property<'a>> = Vec::new();
         if bag.is_empty() {
-            return Ok(Self(properties));
+            return Ok(Self::default());
         }
+        let pairs = 1 + bag.bytes().filter(|byte| *byte == b'&').count();
+        let mut properties = Vec::with_capacity(pairs.min(FEW));
         for pair in bag.split('&') {
-            let (name, value) = match pair.split_once('=') {
-                _ if pair.is_empty() => return Err(InvalidBag::EmptyPair),
-                Some(("", _)) => return Err(InvalidBag::NoName),
-                Some((_, value)) if value.contains('=') => return Err(InvalidBag::SecondEquals),
-                Some((name, value)) => (name, Some(percent::decode(value))),
-                None => (pair, None),
-            };
-            let name = percent::decode(name);
-            match properties.iter_mut().find(|(known, _)| *known == name) {
-                Some(known) => known.1 = value,
-                None => properties.push((name, value)),
-            }
+            properties.push(property(pair)?);
         }
+        keep_last_values(&mut properties);
         Ok(Self(properties))
     }
+}
+
+/// What a device sends in practice, and more.
+const FEW: usize = 32;
+
+fn property(pair: &str) -> Result<Property<'_>, InvalidBag> {
+    let (name, value) = match pair.split_once('=') {
+        None if pair.is_empty() => return Err(InvalidBag::EmptyPair),
+        Some(("", _)) => return Err(InvalidBag::NoName),
+        Some((_, value)) if value.contains('=') => return Err(InvalidBag::SecondEquals),
+        Some((name, value)) => (name, Some(percent::decode(value))),
+        None => (pair, None),
+    };
+    Ok((percent::decode(name), value))
+}
+
+/// Of each name the first place and the last value stay. A topic has room for thousands of names:
+/// only few are compared each with each.
+fn keep_last_values(properties: &mut Vec<Property<'_>>) {
+    if properties.len() <= FEW {
+        let mut at = 1;
+        while at < properties.len() {
+            let (before, rest) = properties.split_at_mut(at);
+            let known = before.iter_mut().find(|known| known.0 == rest[0].0);
+            let Some(known) = known else {
+                at += 1;
+                continue;
+            };
+            known.1 = rest[0].1.take();
+            properties.remove(at);
+        }
+        return;
+    }
+    let mut first_places = HashMap::new();
+    let mut kept: Vec<Property<'_>> = Vec::with_capacity(properties.len());
+    for (name, value) in properties.drain(..) {
+        match first_places.get(&name) {
+            Some(&place) => {
+                let place: &mut Property<'_> = &mut kept[place];
+                place.1 = value;
+            }
+            None => {
+                first_places.insert(name.clone(), kept.len());
+                kept.push((name, value));
+            }
+        }
+    }
+    *properties = kept;
 }
 
 /// Writes a bag: RFC 3986 unreserved characters stay, everything else as upper-case `%XX`.
@@ -97,4 +137,49 @@ pub fn system_property(bag_name: &str) -> Option<&'static str> {
         "iothub-operation" => "iothub-operation",
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_last_value_wins_in_the_first_place_however_many_there_are() {
+        for count in [2, FEW, FEW + 1, 5000] {
+            let bag: Vec<_> = (0..count).map(|n| format!("p{n}={n}")).collect();
+            let bag = format!("{}&p0=last&p1", bag.join("&"));
+            let PropertyBag(properties) = PropertyBag::parse(&bag).unwrap();
+            assert_eq!(properties.len(), count);
+            assert_eq!(properties[0], ("p0".into(), Some("last".into())));
+            assert_eq!(properties[1], ("p1".into(), None));
+            let names = properties.iter().map(|(name, _)| name.to_string());
+            assert!(names.eq((0..count).map(|n| format!("p{n}"))), "{count}");
+        }
+    }
+
+    #[test]
+    fn a_plain_bag_borrows_and_takes_one_vector() {
+        let PropertyBag(properties) = PropertyBag::parse("$.ct=text&a=b+c&d").unwrap();
+        assert_eq!(properties.capacity(), 3);
+        for (name, value) in properties {
+            assert!(matches!(name, Cow::Borrowed(_)));
+            assert!(matches!(value, None | Some(Cow::Borrowed(_))));
+        }
+    }
+
+    #[test]
+    fn names_of_system_properties_are_exact() {
+        for (name, expected) in [
+            ("$.mid", Some("message-id")),
+            ("$.MID", None),
+            ("$.ctime", Some("iothub-creation-time-utc")),
+            ("iothub-creation-time-utc", Some("iothub-creation-time-utc")),
+            ("$.unknown", None),
+            ("mid", None),
+            ("", None),
+        ] {
+            assert_eq!(system_property(name), expected, "{name}");
+        }
+    }
 }

@@ -59,14 +59,14 @@ rights! {
 }
 
 rights! {
-    /// Rights at a Device Provisioning Service.
+    /// Rights at a Device Provisioning Service, in the order in which Azure lists them.
     DpsRights {
         ServiceConfig = 0,
-        EnrollmentRead = 1,
-        EnrollmentWrite = 2,
-        RegistrationStatusRead = 3,
-        RegistrationStatusWrite = 4,
-        DeviceConnect = 5,
+        DeviceConnect = 1,
+        EnrollmentRead = 2,
+        EnrollmentWrite = 3,
+        RegistrationStatusRead = 4,
+        RegistrationStatusWrite = 5,
     }
 }
 
@@ -104,3 +104,53 @@ pub const DPS_OWNER: (&str, DpsRights) = (
         .and(DpsRights::DeviceConnect)
         .and(DpsRights::EnrollmentWrite),
 );
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn built_in_policies_hold_what_azure_gives_them() {
+        let rights: Vec<_> = HUB_POLICIES
+            .iter()
+            .map(|(name, rights)| (*name, rights.to_string()))
+            .collect();
+        let expected = [
+            (
+                "iothubowner",
+                "RegistryRead, RegistryWrite, ServiceConnect, DeviceConnect",
+            ),
+            ("service", "ServiceConnect"),
+            ("device", "DeviceConnect"),
+            ("registryRead", "RegistryRead"),
+            ("registryReadWrite", "RegistryRead, RegistryWrite"),
+        ];
+        assert_eq!(rights, expected.map(|(name, text)| (name, text.to_owned())));
+        assert_eq!(
+            DPS_OWNER.1.to_string(),
+            "ServiceConfig, DeviceConnect, EnrollmentWrite"
+        );
+    }
+
+    #[test]
+    fn one_of_the_needed_rights_is_enough() {
+        let needed = HubRights::RegistryRead.and(HubRights::RegistryWrite);
+        assert!(HubRights::RegistryWrite.any_of(needed));
+        assert!(!HubRights::ServiceConnect.any_of(needed));
+        assert!(!HubRights::default().any_of(needed));
+        assert!(!needed.any_of(HubRights::default()));
+        assert_eq!(HubRights::default().to_string(), "");
+    }
+
+    #[test]
+    fn debug_shows_no_key_of_a_policy() {
+        let keys = PolicyKeys {
+            name: "service".into(),
+            primary_key: SymmetricKey::from_bytes(&[7; 32]),
+            secondary_key: SymmetricKey::from_bytes(&[8; 32]),
+        };
+        let shown = format!("{keys:?}");
+        assert!(!shown.contains(keys.primary_key.reveal()), "{shown}");
+        assert!(!shown.contains(keys.secondary_key.reveal()), "{shown}");
+    }
+}

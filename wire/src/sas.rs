@@ -53,12 +53,14 @@ impl SasToken {
     /// Reads a token: fields in any order, unknown ones ignored, a repeated one refused.
     pub fn parse(text: &str) -> Result<Self, Malformed> {
         const SCHEME: &str = "SharedAccessSignature ";
-        let scheme = text.get(..SCHEME.len()).ok_or(Malformed::Scheme)?;
+        let (scheme, fields) = text
+            .split_at_checked(SCHEME.len())
+            .ok_or(Malformed::Scheme)?;
         if !scheme.eq_ignore_ascii_case(SCHEME) {
             return Err(Malformed::Scheme);
         }
         let (mut sr, mut sig, mut se, mut skn) = (None, None, None, None);
-        for part in text[SCHEME.len()..].trim().split('&') {
+        for part in fields.trim().split('&') {
             let (name, value) = part.split_once('=').unwrap_or((part, ""));
             let (slot, name) = match name {
                 "sr" => (&mut sr, "sr"),
@@ -132,13 +134,14 @@ impl SasToken {
     }
 
     /// Whether `sr`, percent-decoded zero, one or two times, is `resource` or a whole-segment
-    /// prefix of it. The first segment, the host, compares without regard to case.
+    /// prefix of it. A scheme before it is cut; the first segment, the host, compares without regard to
+    /// case.
     ///
     /// Not decoded to a fixpoint: an id may itself contain `%`.
     pub fn covers(&self, resource: &str) -> bool {
-        let mut text = Cow::Borrowed(strip_scheme(&self.resource));
+        let mut text = Cow::Borrowed(self.resource.as_str());
         for _ in 0..3 {
-            if is_prefix(&text, resource) {
+            if is_prefix(strip_scheme(&text), resource) {
                 return true;
             }
             text = Cow::Owned(percent::decode(&text).into_owned());
@@ -146,17 +149,10 @@ impl SasToken {
         false
     }
 
-    /// Whether `sr`, percent-decoded zero, one or two times, equals `resource` without regard to
-    /// case: the rule of DPS device tokens.
+    /// Whether `sr`, percent-decoded once, equals `resource` without regard to case: the rule of DPS
+    /// device tokens. Registration ids hold no `%`, so a raw `sr` passes as well.
     pub fn names(&self, resource: &str) -> bool {
-        let mut text = Cow::Borrowed(self.resource.as_str());
-        for _ in 0..3 {
-            if text.eq_ignore_ascii_case(resource) {
-                return true;
-            }
-            text = Cow::Owned(percent::decode(&text).into_owned());
-        }
-        false
+        percent::decode(&self.resource).eq_ignore_ascii_case(resource)
     }
 }
 
@@ -183,18 +179,34 @@ fn strip_scheme(resource: &str) -> &str {
 
 fn is_prefix(prefix: &str, resource: &str) -> bool {
     let mut wanted = resource.split('/');
-    for (position, segment) in prefix.trim_end_matches('/').split('/').enumerate() {
-        let same = match wanted.next() {
-            Some(other) if position == 0 => segment.eq_ignore_ascii_case(other),
-            Some(other) => segment == other,
-            // Old tools append the api-version to the resource they sign.
-            None => segment.to_ascii_lowercase().starts_with("api-version="),
+    let mut given = prefix.trim_end_matches('/').split('/');
+    let same_host = match (given.next(), wanted.next()) {
+        (Some(host), Some(other)) => host.eq_ignore_ascii_case(other),
+        _ => false,
+    };
+    if !same_host {
+        return false;
+    }
+    while let Some(segment) = given.next() {
+        let Some(other) = wanted.next() else {
+            return given.next().is_none() && is_api_version_of(segment, resource);
         };
-        if !same {
+        if segment != other {
             return false;
         }
     }
     true
+}
+
+/// Old tools append the api-version to the resource they sign. Below a collection the same text
+/// would be the id of one of its members, so there it opens nothing.
+fn is_api_version_of(segment: &str, resource: &str) -> bool {
+    const NAME: &str = "api-version=";
+    let collection = resource.ends_with("/devices") || resource.ends_with("/modules");
+    let named = segment
+        .get(..NAME.len())
+        .is_some_and(|name| name.eq_ignore_ascii_case(NAME));
+    named && !collection
 }
 
 impl fmt::Debug for SasToken {

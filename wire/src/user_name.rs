@@ -58,9 +58,10 @@ impl HubUserName {
             .filter(|(host, _)| !host.is_empty())
             .ok_or_else(shape)?;
         let (ids, parameters) = split_parameters(rest);
-        let identity = match ids.split('/').collect::<Vec<_>>()[..] {
-            [device] if !device.is_empty() => Identity::device(device.parse()?),
-            [device, module] => Identity {
+        let mut segments = ids.split('/');
+        let identity = match (segments.next(), segments.next(), segments.next()) {
+            (Some(device), None, None) if !device.is_empty() => Identity::device(device.parse()?),
+            (Some(device), Some(module), None) => Identity {
                 device: device.parse()?,
                 module: Some(module.parse()?),
             },
@@ -89,15 +90,16 @@ impl HubUserName {
 }
 
 /// Cuts the parameters off: they begin with `?` at the start of the last segment, or, in older
-/// forms, with a segment that holds a known `name=`.
+/// forms, with a segment that begins with a known `name=`.
 fn split_parameters(rest: &str) -> (&str, &str) {
-    let trimmed = rest.strip_suffix('/').unwrap_or(rest);
-    if let Some(at) = rest.rfind("/?") {
-        return (&rest[..at], &rest[at + 2..]);
+    if let Some((ids, parameters)) = rest.rsplit_once("/?") {
+        return (ids, parameters);
     }
-    match rest.find("/api-version=") {
-        Some(at) => (&rest[..at], &rest[at + 1..]),
-        None => (trimmed, ""),
+    let known = ["/api-version=", "/DeviceClientType=", "/model-id="];
+    let begin = known.iter().filter_map(|name| rest.find(name)).min();
+    match begin.and_then(|at| rest.split_at_checked(at)) {
+        Some((ids, parameters)) => (ids, &parameters[1..]),
+        None => (rest.strip_suffix('/').unwrap_or(rest), ""),
     }
 }
 
@@ -130,8 +132,13 @@ impl DpsUserName {
     /// and holds it against the client id, which compares without regard to case.
     pub fn parse(text: &str, client_id: &str) -> Result<Self, InvalidUserName> {
         let shape = || InvalidUserName::DpsShape(text.chars().take(200).collect());
-        let [scope, "registrations", id, query] = text.splitn(4, '/').collect::<Vec<_>>()[..]
-        else {
+        let mut segments = text.splitn(4, '/');
+        let (Some(scope), Some("registrations"), Some(id), Some(query)) = (
+            segments.next(),
+            segments.next(),
+            segments.next(),
+            segments.next(),
+        ) else {
             return Err(shape());
         };
         let id = percent::decode(id);

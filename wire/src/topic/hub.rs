@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::device_id::Identity;
-use crate::message::{InvalidBag, PropertyBag};
+use crate::message::{InvalidBag, PropertyBag, encode_bag};
 
 /// What a device publishes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,22 +55,45 @@ impl<'a> DeviceTopic<'a> {
             expected: telemetry_topic(identity),
         };
         let rest = topic.strip_prefix("$iothub/").ok_or_else(unknown)?;
-        let (path, query) = rest.rsplit_once('/').ok_or_else(unknown)?;
-        match path.split('/').collect::<Vec<_>>()[..] {
-            ["twin", "GET"] => Ok(Self::TwinGet {
+        let (path, query) = split_query(rest);
+        match path {
+            "twin/GET" => Ok(Self::TwinGet {
                 request_id: request_id(query)?,
             }),
-            ["twin", "PATCH", "properties", "reported"] => Ok(Self::TwinPatchReported {
+            "twin/PATCH/properties/reported" => Ok(Self::TwinPatchReported {
                 request_id: request_id(query)?,
                 if_version: parameter(query, "$version").map(version).transpose()?,
             }),
-            ["methods", "res", status] => Ok(Self::MethodResponse {
-                status: status
-                    .parse()
-                    .map_err(|_| InvalidTopic::Status(status.into()))?,
+            _ => Ok(Self::MethodResponse {
+                status: method_status(path).ok_or_else(unknown)??,
                 request_id: request_id(query)?,
             }),
-            _ => Err(unknown()),
+        }
+    }
+
+    /// The topic under which `identity` says this.
+    pub fn text(&self, identity: &Identity) -> String {
+        match self {
+            Self::Telemetry(PropertyBag(properties)) => {
+                let pairs = properties
+                    .iter()
+                    .map(|(name, value)| (name.as_ref(), value.as_deref()));
+                telemetry_topic(identity) + &encode_bag(pairs)
+            }
+            Self::TwinGet { request_id } => format!("$iothub/twin/GET/?$rid={request_id}"),
+            Self::TwinPatchReported {
+                request_id,
+                if_version: None,
+            } => format!("$iothub/twin/PATCH/properties/reported/?$rid={request_id}"),
+            Self::TwinPatchReported {
+                request_id,
+                if_version: Some(version),
+            } => format!(
+                "$iothub/twin/PATCH/properties/reported/?$rid={request_id}&$version={version}"
+            ),
+            Self::MethodResponse { status, request_id } => {
+                format!("$iothub/methods/res/{status}/?$rid={request_id}")
+            }
         }
     }
 }
@@ -86,7 +109,18 @@ pub fn telemetry_topic(identity: &Identity) -> String {
     }
 }
 
+/// Runs for every message: nothing is allocated.
 fn telemetry_bag<'a>(topic: &'a str, identity: &Identity) -> Option<&'a str> {
+    let bag = below(topic, identity)?.strip_prefix("messages/events")?;
+    if bag.is_empty() {
+        Some(bag)
+    } else {
+        bag.strip_prefix('/')
+    }
+}
+
+/// What follows `devices/{id}/` or `devices/{id}/modules/{module}/`.
+fn below<'a>(topic: &'a str, identity: &Identity) -> Option<&'a str> {
     let rest = topic
         .strip_prefix("devices/")?
         .strip_prefix(identity.device.as_str())?;
@@ -96,16 +130,19 @@ fn telemetry_bag<'a>(topic: &'a str, identity: &Identity) -> Option<&'a str> {
             .strip_prefix(module.as_str())?,
         None => rest,
     };
-    let bag = rest.strip_prefix("/messages/events")?;
-    if bag.is_empty() {
-        Some(bag)
-    } else {
-        bag.strip_prefix('/')
+    rest.strip_prefix('/')
+}
+
+/// The path and the parameters; neither has the `/?` between them.
+fn split_query(topic: &str) -> (&str, &str) {
+    match topic.split_once("/?") {
+        Some(parts) => parts,
+        None => (topic.strip_suffix('/').unwrap_or(topic), ""),
     }
 }
 
 fn parameter<'a>(query: &'a str, name: &str) -> Option<&'a str> {
-    let mut pairs = query.strip_prefix('?')?.split('&');
+    let mut pairs = query.split('&');
     pairs.find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
 }
 
@@ -118,6 +155,16 @@ fn request_id(query: &str) -> Result<&str, InvalidTopic> {
 fn version(text: &str) -> Result<u64, InvalidTopic> {
     text.parse()
         .map_err(|_| InvalidTopic::Version(text.chars().take(40).collect()))
+}
+
+/// `None` when the path is not that of a method response.
+fn method_status(path: &str) -> Option<Result<i32, InvalidTopic>> {
+    let status = path.strip_prefix("methods/res/")?;
+    if status.contains('/') {
+        return None;
+    }
+    let invalid = |_| InvalidTopic::Status(status.chars().take(40).collect());
+    Some(status.parse().map_err(invalid))
 }
 
 /// What a subscription covers.
@@ -174,7 +221,9 @@ impl Interests {
                     ..Self::NONE
                 });
             }
-            "$iothub/twin/PATCH/properties/desired/#" => {
+            "$iothub/twin/PATCH/#"
+            | "$iothub/twin/PATCH/properties/#"
+            | "$iothub/twin/PATCH/properties/desired/#" => {
                 return Some(Self {
                     desired: true,
                     ..Self::NONE
@@ -188,11 +237,7 @@ impl Interests {
             }
             _ => {}
         }
-        let own = match &identity.module {
-            Some(module) => format!("devices/{}/modules/{module}/", identity.device),
-            None => format!("devices/{}/", identity.device),
-        };
-        match filter.strip_prefix(own.as_str())? {
+        match below(filter, identity)? {
             "#" => Some(Self {
                 cloud_to_device: true,
                 inputs: module,
@@ -231,6 +276,49 @@ pub enum HubTopic<'a> {
         identity: &'a Identity,
         bag: &'a str,
     },
+    /// To an input of a module. `identity` has a module.
+    ModuleInput {
+        identity: &'a Identity,
+        input: &'a str,
+        bag: &'a str,
+    },
+}
+
+impl<'a> HubTopic<'a> {
+    /// Reads what `identity` hears, as a device does; `None` is no topic of a hub.
+    pub fn parse(topic: &'a str, identity: &'a Identity) -> Option<Self> {
+        if let Some(rest) = below(topic, identity) {
+            if let Some(bag) = rest.strip_prefix("messages/devicebound/") {
+                return Some(Self::CloudToDevice { identity, bag });
+            }
+            identity.module.as_ref()?;
+            let (input, bag) = rest.strip_prefix("inputs/")?.split_once('/')?;
+            return Some(Self::ModuleInput {
+                identity,
+                input,
+                bag,
+            });
+        }
+        // The name of a method may begin with `?`, so `$` is asked for as well.
+        let rest = topic.strip_prefix("$iothub/")?;
+        let (path, query) = rest.split_at_checked(rest.find("/?$")?)?;
+        let query = query.strip_prefix("/?")?;
+        let version = parameter(query, "$version").map(str::parse).transpose();
+        if path == "twin/PATCH/properties/desired" {
+            return Some(Self::DesiredPatch {
+                version: version.ok()??,
+            });
+        }
+        let request_id = parameter(query, "$rid")?;
+        if let Some(name) = path.strip_prefix("methods/POST/") {
+            return Some(Self::Method { name, request_id });
+        }
+        Some(Self::TwinResponse {
+            status: path.strip_prefix("twin/res/")?.parse().ok()?,
+            request_id,
+            version: version.ok()?,
+        })
+    }
 }
 
 impl fmt::Display for HubTopic<'_> {
@@ -252,12 +340,24 @@ impl fmt::Display for HubTopic<'_> {
                 write!(f, "$iothub/methods/POST/{name}/?$rid={request_id}")
             }
             Self::CloudToDevice { identity, bag } => {
-                write!(f, "devices/{}", identity.device)?;
-                if let Some(module) = &identity.module {
-                    write!(f, "/modules/{module}")?;
-                }
-                write!(f, "/messages/devicebound/{bag}")
+                write_own(f, identity)?;
+                write!(f, "messages/devicebound/{bag}")
+            }
+            Self::ModuleInput {
+                identity,
+                input,
+                bag,
+            } => {
+                write_own(f, identity)?;
+                write!(f, "inputs/{input}/{bag}")
             }
         }
+    }
+}
+
+fn write_own(f: &mut fmt::Formatter<'_>, identity: &Identity) -> fmt::Result {
+    match &identity.module {
+        Some(module) => write!(f, "devices/{}/modules/{module}/", identity.device),
+        None => write!(f, "devices/{}/", identity.device),
     }
 }
