@@ -1,1 +1,31 @@
+//! A Device Provisioning Service: who may register, which hub a device gets, and the device's
+//! identity in that hub.
+//!
+//! It reaches hubs as Azure's does, over their service REST API with a linked hub's connection
+//! string. What may not enter: anything of the hub's crate, and sockets of devices (the front door
+//! has them).
+//!
+//! ```text
+//!  device ─ front door ─► device ── attestation ◄── enrollment ◄── rest ◄─ back end
+//!                           │ register                  │ store
+//!                           ▼                           ▼
+//!                        assigner ── allocation, registration (pure) ── linked_hub ─► hub
+//!                           │ record, then result
+//!                           ▼
+//!              poll ──► operation
+//! ```
 
+pub mod allocation;
+pub mod attestation;
+pub mod config;
+pub mod enrollment;
+pub mod error;
+mod fingerprint;
+pub mod operation;
+mod records;
+pub mod region;
+pub mod registration;
+
+pub use config::{AssignedHubForm, DpsConfig, LinkedHubConfig, Pace, PolicyKeySource};
+pub use error::Error;
+pub use region::Regions;
