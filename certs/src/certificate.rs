@@ -1,0 +1,187 @@
+//! One readable certificate, and reading certificates from whatever people store them in.
+//!
+//! Version 1 and other oddities are welcome here: what a certificate may be used for is decided
+//! elsewhere.
+
+use std::fmt;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use crate::validity::{Validity, from_unix_seconds};
+use crate::{CertificateInfo, Error, Thumbprint};
+
+/// A certificate whose bytes are known to be readable. Equal means equal to the byte.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Certificate(Vec<u8>);
+
+impl Certificate {
+    pub fn from_der(der: &[u8]) -> Result<Self, Error> {
+        match X509Certificate::from_der(der) {
+            Ok(([], _)) => Ok(Self(der.to_vec())),
+            Ok(_) | Err(_) => Err(Error::UnreadableCertificate),
+        }
+    }
+
+    /// Every certificate in `bytes`, in order: DER one after another, PEM with any text around it,
+    /// DER followed by PEM, or base64 of DER without armour, as the Azure APIs take it.
+    pub fn read_all(bytes: &[u8]) -> Result<Vec<Self>, Error> {
+        let mut rest = bytes;
+        let mut found = Vec::new();
+        while let Some((certificate, after)) = leading_der(rest) {
+            found.push(certificate);
+            rest = after;
+        }
+        let rest = rest.trim_ascii();
+        if contains(rest, ARMOUR) {
+            for der in CertificateDer::pem_slice_iter(rest) {
+                let der = der.map_err(|_| Error::UnreadableCertificate)?;
+                found.push(Self::from_der(&der)?);
+            }
+        } else if !rest.is_empty() {
+            found.append(&mut bare_base64(rest)?);
+        }
+        match found.is_empty() {
+            true => Err(Error::NoCertificate),
+            false => Ok(found),
+        }
+    }
+
+    /// The first certificate of [`read_all`](Self::read_all): where a chain stands in one field, Azure
+    /// takes its leaf.
+    pub fn read_first(bytes: &[u8]) -> Result<Self, Error> {
+        let found = Self::read_all(bytes)?;
+        found.into_iter().next().ok_or(Error::NoCertificate)
+    }
+
+    pub fn der(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The last common name of the subject, the most specific one; none if there is none or it is not text.
+    pub fn common_name(&self) -> Option<String> {
+        let parsed = self.parsed();
+        let name = parsed.subject().iter_common_name().last()?;
+        crate::info::text(name.attr_value())
+    }
+
+    pub fn sha1(&self) -> Thumbprint {
+        Thumbprint::sha1(&self.0)
+    }
+
+    pub fn sha256(&self) -> Thumbprint {
+        Thumbprint::sha256(&self.0)
+    }
+
+    pub fn info(&self) -> CertificateInfo {
+        CertificateInfo::of(self)
+    }
+
+    pub fn validity(&self) -> Validity {
+        let parsed = self.parsed();
+        let validity = parsed.validity();
+        Validity {
+            not_before: from_unix_seconds(validity.not_before.timestamp()),
+            not_after: from_unix_seconds(validity.not_after.timestamp()),
+        }
+    }
+
+    /// Basic constraints say it is an authority, and key usage, if stated, lets it sign certificates.
+    pub fn is_authority(&self) -> bool {
+        let parsed = self.parsed();
+        let signs = match parsed.key_usage() {
+            Ok(Some(usage)) => usage.value.key_cert_sign(),
+            Ok(None) => true,
+            Err(_) => false,
+        };
+        signs && parsed.is_ca()
+    }
+
+    /// How many authorities may stand between this one and the end certificate; none means any number.
+    pub fn path_length(&self) -> Option<u32> {
+        let parsed = self.parsed();
+        let constraints = parsed.basic_constraints().ok()??;
+        constraints.value.path_len_constraint
+    }
+
+    /// Its subject is its issuer. Says nothing about the signature.
+    pub fn is_self_issued(&self) -> bool {
+        let parsed = self.parsed();
+        parsed.subject().as_raw() == parsed.issuer().as_raw()
+    }
+
+    /// `issuer`'s subject is this one's issuer. Says nothing about the signature.
+    pub fn names_as_issuer(&self, issuer: &Self) -> bool {
+        self.parsed().issuer().as_raw() == issuer.parsed().subject().as_raw()
+    }
+
+    /// `issuer`'s key made this one's signature.
+    pub fn is_signed_by(&self, issuer: &Self) -> bool {
+        let issuer = issuer.parsed();
+        let signed = self.parsed().verify_signature(Some(issuer.public_key()));
+        signed.is_ok()
+    }
+
+    /// The key's bits, without its algorithm.
+    pub(crate) fn public_key(&self) -> Vec<u8> {
+        let parsed = self.parsed();
+        parsed.public_key().subject_public_key.data.to_vec()
+    }
+
+    pub(crate) fn parsed(&self) -> X509Certificate<'_> {
+        let (_, parsed) = X509Certificate::from_der(&self.0).expect("checked when it was made");
+        parsed
+    }
+}
+
+impl fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Certificate")
+            .field("subject", &self.info().subject_name)
+            .field("sha256", &self.sha256())
+            .finish()
+    }
+}
+
+fn leading_der(bytes: &[u8]) -> Option<(Certificate, &[u8])> {
+    let bytes = bytes.trim_ascii_start();
+    let (rest, _) = X509Certificate::from_der(bytes).ok()?;
+    let der = bytes.get(..bytes.len().checked_sub(rest.len())?)?;
+    Some((Certificate(der.to_vec()), rest))
+}
+
+fn bare_base64(text: &[u8]) -> Result<Vec<Certificate>, Error> {
+    let dense: Vec<u8> = text
+        .iter()
+        .copied()
+        .filter(|byte| !byte.is_ascii_whitespace())
+        .collect();
+    let der = STANDARD.decode(dense).map_err(|_| Error::NoCertificate)?;
+    // Some tools encode the whole PEM text once more.
+    if contains(&der, ARMOUR) {
+        return Certificate::read_all(&der);
+    }
+    Certificate::from_der(&der).map(|one| vec![one])
+}
+
+fn contains(bytes: &[u8], part: &[u8]) -> bool {
+    bytes.windows(part.len()).any(|window| window == part)
+}
+
+const ARMOUR: &[u8] = b"-----BEGIN ";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn reading_arbitrary_bytes_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+            let _ = Certificate::read_all(&bytes);
+        }
+    }
+}
