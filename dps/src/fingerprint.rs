@@ -38,7 +38,7 @@ mod tests {
                 "{:016x}",
                 fingerprint(["0ne00002193", "contoso-simdevice-east"])
             ),
-            "PINNED"
+            "5e0233b2dc6a7c55"
         );
     }
 }

@@ -16,16 +16,24 @@
 //! ```
 
 pub mod allocation;
+mod answer;
+mod assigner;
 pub mod attestation;
 pub mod config;
+mod device;
 pub mod enrollment;
 pub mod error;
+mod explain;
 mod fingerprint;
+mod linked_hub;
 pub mod operation;
 mod records;
 pub mod region;
 pub mod registration;
+mod rest;
+mod service;
 
 pub use config::{AssignedHubForm, DpsConfig, LinkedHubConfig, Pace, PolicyKeySource};
 pub use error::Error;
 pub use region::Regions;
+pub use service::{Dps, RunningDps};
