@@ -51,27 +51,28 @@ where
     let now = shared.clock.now();
     let mut wire = Wire::new(stream, shared.limits.connect_time);
     let mut session = Session::new(now + shared.limits.connect_time);
-    let connect = match first_packet(&mut wire, &mut session, &shared).await {
+    // What happens once in a connection's life is boxed: its task stays small for the rest of it.
+    let connect = Box::pin(async {
+        tokio::select! {
+            connect = first_packet(&mut wire, &mut session, &shared) => Some(connect),
+            () = shared.closing.cancelled() => None,
+        }
+    });
+    let Some(connect) = connect.await else { return };
+    let connect = match connect {
         Ok(connect) => connect,
         Err(end) => {
-            return end
-                .record(&shared, Operation::Connect, None, &peer, &mut wire)
-                .await;
+            let record = end.record(&shared, None, &peer, &mut wire);
+            return Box::pin(record).await;
         }
     };
     let admitted = Box::pin(shared.backend.authenticate(hello(&connect, &peer))).await;
     let admission = match admitted {
         Ok(admission) => admission,
         Err(refusal) => {
-            return End::Refused(refusal)
-                .record(
-                    &shared,
-                    Operation::Connect,
-                    Some(&connect.client_id),
-                    &peer,
-                    &mut wire,
-                )
-                .await;
+            let who = Some(connect.client_id.as_str());
+            let record = End::Refused(refusal).record(&shared, who, &peer, &mut wire);
+            return Box::pin(record).await;
         }
     };
     let place = Place {
@@ -109,7 +110,7 @@ where
     drop(peer);
     open.shared().backend.arrived(&open.who, &open.place.line);
     let end = open.converse().await;
-    open.finish(end, will, persistent).await;
+    Box::pin(open.finish(end, will, persistent)).await;
 }
 
 /// Waits for the CONNECT.
@@ -249,7 +250,6 @@ impl End {
     async fn record<S, B>(
         self,
         shared: &Shared<B>,
-        operation: Operation,
         who: Option<&str>,
         peer: &Peer,
         wire: &mut Wire<S>,
@@ -270,7 +270,7 @@ impl End {
         }
         shared.ledger.record(
             shared.clock.utc(),
-            operation,
+            Operation::Connect,
             who,
             Some(peer.remote),
             refusal,
@@ -733,3 +733,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         let _ = tokio::time::timeout(Duration::from_secs(1), finish).await;
     }
 }
+
+#[cfg(test)]
+#[path = "connection_tests.rs"]
+mod tests;

@@ -95,8 +95,6 @@ pub(crate) struct Shared<B> {
     pub tasks: TaskTracker,
     /// No more connections; those that are open come to an end by themselves.
     pub closing: CancellationToken,
-    /// Whatever is still open is dropped.
-    pub ending: CancellationToken,
 }
 
 /// A front door that is open.
@@ -143,7 +141,6 @@ impl<B: Backend> FrontDoor<B> {
             connections: AtomicUsize::new(0),
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
-            ending: CancellationToken::new(),
         });
         let addresses = |listeners: &[TcpListener]| -> Vec<SocketAddr> {
             listeners
@@ -188,14 +185,9 @@ impl<B: Backend> FrontDoor<B> {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let shared = self.shared.clone();
-        let ending = shared.ending.clone();
-        let task = connection::serve(stream, Arc::new(peer), shared);
-        self.shared.tasks.spawn(async move {
-            tokio::select! {
-                () = task => {}
-                () = ending.cancelled() => {}
-            }
-        });
+        self.shared
+            .tasks
+            .spawn(connection::serve(stream, Arc::new(peer), shared));
     }
 
     /// Where MQTT is served: real ports where 0 was asked for.
@@ -224,12 +216,8 @@ impl<B: Backend> FrontDoor<B> {
         self.shared.closing.cancel();
         self.shared.presence.close_all(&CloseReason::Shutdown);
         self.shared.tasks.close();
-        if tokio::time::timeout(PATIENCE, self.shared.tasks.wait())
-            .await
-            .is_err()
-        {
-            self.shared.ending.cancel();
-        }
+        // Who has not read its last bytes by then ends with the runtime.
+        let _ = tokio::time::timeout(PATIENCE, self.shared.tasks.wait()).await;
         self.router.stop().await;
     }
 }

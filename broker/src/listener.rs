@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use rustls::server::Acceptor;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::backend::{Backend, Peer};
@@ -74,10 +75,7 @@ where
         let owner = shared.clone();
         shared.tasks.spawn(async move {
             let _place = Place(&owner.connections);
-            tokio::select! {
-                () = task => {}
-                () = owner.ending.cancelled() => {}
-            }
+            task.await;
         });
     }
 }
@@ -108,23 +106,28 @@ fn refuse_crowd<B: Backend>(shared: &Shared<B>, remote: SocketAddr) {
     );
 }
 
-/// The TLS handshake, within its time and among a bounded number of others. A client that says
-/// nothing takes no turn.
+/// The TLS handshake, within its time and among a bounded number of others. A client takes its turn
+/// with a whole ClientHello: whoever says nothing, or half of one, keeps nobody waiting.
 pub(crate) async fn handshake<B: Backend>(
     stream: TcpStream,
     mut peer: Peer,
     shared: &Shared<B>,
 ) -> Option<(Box<TlsStream<TcpStream>>, Arc<Peer>)> {
     let attempt = async {
-        stream.readable().await?;
+        let greeted = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
         let _turn = shared
             .handshakes
             .acquire()
             .await
             .map_err(io::Error::other)?;
-        TlsAcceptor::from(shared.tls.clone()).accept(stream).await
+        greeted.into_stream(shared.tls.clone()).await
     };
-    let refusal = match tokio::time::timeout(shared.limits.handshake_time, attempt).await {
+    let timed = tokio::time::timeout(shared.limits.handshake_time, attempt);
+    let outcome = tokio::select! {
+        outcome = timed => outcome,
+        () = shared.closing.cancelled() => return None,
+    };
+    let refusal = match outcome {
         Ok(Ok(stream)) => {
             let (_, connection) = stream.get_ref();
             peer.server_name = connection.server_name().map(Into::into);
@@ -162,11 +165,15 @@ fn explain(error: &io::Error) -> Option<Refusal> {
     let cause = error.get_ref()?.downcast_ref::<Error>()?;
     let (kind, alert, sentence) = match cause {
         Error::AlertReceived(
-            AlertDescription::UnknownCA | AlertDescription::BadCertificate | AlertDescription::CertificateUnknown,
+            AlertDescription::UnknownCA
+            | AlertDescription::BadCertificate
+            | AlertDescription::CertificateUnknown
+            // It knows a CA of this name with another key: one from before the CA was made anew.
+            | AlertDescription::DecryptError,
         ) => (
             "untrusted-server",
             "sent by the client",
-            "the client does not trust this simulator's CA, or not the name it dialled; \
+            "the client does not trust this simulator's CA (perhaps one made earlier), or not the name it dialled; \
              give it the CA file (`azimuth trust` says how for each SDK)"
                 .to_owned(),
         ),

@@ -51,6 +51,10 @@ struct Shared {
     bell: Notify,
     /// Batches under way, oldest first.
     under_way: Mutex<VecDeque<Receipts>>,
+    /// Batches that are done with, whose senders have not heard.
+    finished: Mutex<Vec<(Receipts, Result<(), String>)>>,
+    /// Rung when there is something finished.
+    done: Notify,
     bytes: AtomicUsize,
     limit: usize,
     waiting: Mutex<Waiting>,
@@ -152,6 +156,8 @@ impl Router {
             pending: Mutex::new((0..lanes).map(|_| Pending::default()).collect()),
             bell: Notify::new(),
             under_way: Mutex::default(),
+            finished: Mutex::default(),
+            done: Notify::new(),
             bytes: AtomicUsize::new(0),
             limit,
             waiting: Mutex::default(),
@@ -175,6 +181,7 @@ impl Router {
                 consume(&shared, receiver, consumer.as_mut());
             })?;
         tokio::spawn(flush(intake.0.clone(), publisher));
+        tokio::spawn(settle(intake.0.clone()));
         Ok(Self {
             intake,
             consumer: Some(thread),
@@ -196,6 +203,7 @@ impl Router {
         std::future::poll_fn(|context| self.intake.poll_empty(&mut turn, context)).await;
         self.intake.0.stopped.store(true, Ordering::Release);
         self.intake.0.bell.notify_one();
+        self.intake.0.done.notify_one();
         if let Some(consumer) = self.consumer.take() {
             let _ = tokio::task::spawn_blocking(move || consumer.join()).await;
         }
@@ -283,9 +291,32 @@ impl Shared {
             lost.extend(pending.iter_mut().map(|lane| std::mem::take(lane).receipts));
         }
         for receipts in lost {
-            settle(self, receipts, Err("the store has stopped".into()));
+            self.finish(receipts, Err("the store has stopped".into()));
         }
         self.wake();
+    }
+
+    /// A batch is stored, or never will be.
+    fn finish(&self, receipts: Receipts, outcome: Result<(), String>) {
+        self.finished.lock().push((receipts, outcome));
+        self.done.notify_one();
+    }
+
+    /// Tells the senders of finished batches.
+    fn settle(&self) {
+        let finished = std::mem::take(&mut *self.finished.lock());
+        let mut bytes = 0;
+        for (receipts, outcome) in finished {
+            bytes += receipts.bytes;
+            match outcome {
+                Ok(()) => acknowledge(&receipts.senders),
+                Err(reason) => hang_up(&receipts.senders, &reason),
+            }
+        }
+        let before = self.bytes.fetch_sub(bytes, Ordering::AcqRel);
+        if before - bytes < self.limit {
+            self.wake();
+        }
     }
 
     fn wake(&self) {
@@ -410,7 +441,7 @@ fn take(shared: &Shared, message: &rumqttd::protocol::Publish, consumer: &mut dy
         };
         // Under way until here: a consumer that panics leaves nobody waiting.
         if let Some(receipts) = shared.under_way.lock().pop_front() {
-            settle(shared, receipts, outcome);
+            shared.finish(receipts, outcome);
         }
         if due == number {
             return;
@@ -434,22 +465,26 @@ fn oldest(shared: &Shared) -> Option<(u64, u8)> {
         .map(|receipts| (receipts.number, receipts.lane))
 }
 
-fn settle(shared: &Shared, receipts: Receipts, outcome: Result<(), String>) {
-    match outcome {
-        Ok(()) => acknowledge(&receipts.senders),
-        Err(reason) => {
-            tracing::error!(
-                messages = receipts.senders.len(),
-                "messages were not stored: {reason}"
-            );
-            for (line, _) in &receipts.senders {
-                line.close(not_stored(&reason));
-            }
+/// Tells senders what became of their messages. On the event loop, where waking a connection is
+/// cheap: the consumer's thread wakes only this task.
+async fn settle(shared: Arc<Shared>) {
+    loop {
+        shared.done.notified().await;
+        shared.settle();
+        if shared.stopped.load(Ordering::Acquire) {
+            return;
         }
     }
-    let before = shared.bytes.fetch_sub(receipts.bytes, Ordering::AcqRel);
-    if before - receipts.bytes < shared.limit {
-        shared.wake();
+}
+
+/// What is not stored is not acknowledged: the device hears it by a close.
+fn hang_up(senders: &[(Line, u16)], reason: &str) {
+    tracing::error!(
+        messages = senders.len(),
+        "messages were not stored: {reason}"
+    );
+    for (line, _) in senders {
+        line.close(not_stored(reason));
     }
 }
 

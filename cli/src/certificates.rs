@@ -125,10 +125,10 @@ impl Certs {
 }
 
 fn show(authority: &Authority) {
-    let thumbprint = Thumbprint::of(authority.certificate_der());
+    let der = authority.certificate_der();
     println!("CA file   {}", absolute(&authority.path()).display());
-    println!("SHA-1     {}", thumbprint.sha1());
-    println!("SHA-256   {}", thumbprint.sha256());
+    println!("SHA-1     {}", Thumbprint::sha1(der));
+    println!("SHA-256   {}", Thumbprint::sha256(der));
 }
 
 impl Trust {

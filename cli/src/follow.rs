@@ -246,7 +246,7 @@ async fn follow(
 async fn request(endpoint: &Endpoint, path: &str, query: &[(&str, String)]) -> anyhow::Result<reqwest::Response> {
     let pem = std::fs::read_to_string(&endpoint.ca_file)
         .with_context(|| format!("the CA file {} cannot be read", endpoint.ca_file.display()))?;
-    let tls = azimuth_certs::tls::client_config(Some(&pem))?;
+    let tls = azimuth_certs::client_config(Some(&pem))?;
     let host = &endpoint.string.host_name;
     let mut client = reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy();
     if let Some(address) = endpoint.address {

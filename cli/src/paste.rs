@@ -17,6 +17,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Paste {
     pub ca_file: PathBuf,
+    /// The system's roots and the CA: what `SSL_CERT_FILE` may name without losing the rest of the world.
+    pub ca_bundle: PathBuf,
     pub mqtt_port: u16,
     pub https_port: u16,
     pub dps: Option<DpsPaste>,
@@ -118,7 +120,8 @@ impl Paste {
         let mut export = |name: &str, value: &str| {
             let _ = writeln!(text, "export {name}='{value}'");
         };
-        export("SSL_CERT_FILE", &self.ca_file.display().to_string());
+        export("SSL_CERT_FILE", &self.ca_bundle.display().to_string());
+        export("REQUESTS_CA_BUNDLE", &self.ca_bundle.display().to_string());
         export("IOTHUB_CONNECTION_STRING", &hub.connection_string);
         let Some(dps) = &self.dps else { return text };
         export("PROVISIONING_HOST", &dps.address.to_string());

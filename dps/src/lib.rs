@@ -1,1 +1,39 @@
+//! A Device Provisioning Service: who may register, which hub a device gets, and the device's
+//! identity in that hub.
+//!
+//! It reaches hubs as Azure's does, over their service REST API with a linked hub's connection
+//! string. What may not enter: anything of the hub's crate, and sockets of devices (the front door
+//! has them).
+//!
+//! ```text
+//!  device ─ front door ─► device ── attestation ◄── enrollment ◄── rest ◄─ back end
+//!                           │ register                  │ store
+//!                           ▼                           ▼
+//!                        assigner ── allocation, registration (pure) ── linked_hub ─► hub
+//!                           │ record, then result
+//!                           ▼
+//!              poll ──► operation
+//! ```
 
+pub mod allocation;
+mod answer;
+mod assigner;
+pub mod attestation;
+pub mod config;
+mod device;
+pub mod enrollment;
+pub mod error;
+mod explain;
+mod fingerprint;
+mod linked_hub;
+pub mod operation;
+mod records;
+pub mod region;
+pub mod registration;
+mod rest;
+mod service;
+
+pub use config::{AssignedHubForm, DpsConfig, LinkedHubConfig, Pace, PolicyKeySource};
+pub use error::Error;
+pub use region::Regions;
+pub use service::{Dps, RunningDps};

@@ -1,0 +1,309 @@
+//! Services out of a configuration: one hub, the DPS, and the commands that start one of them.
+//!
+//! What may not enter: behaviour of a service.
+
+use std::net::{IpAddr, SocketAddr};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use azimuth_broker::Limits;
+use azimuth_certs::Authority;
+use azimuth_clock::{Clock, SystemClock};
+use azimuth_dps::{AssignedHubForm, Dps, DpsConfig, LinkedHubConfig, Pace, Regions, RunningDps};
+use azimuth_dps::PolicyKeySource as DpsKeys;
+use azimuth_hub::PolicyKeySource as HubKeys;
+use azimuth_hub::event::{LogConfig, Sync};
+use azimuth_hub::{Hub, HubConfig, RunningHub};
+use azimuth_wire::connection_string::ConnectionString;
+use azimuth_wire::enrollment::{AllocationPolicy, EnrollmentGroup, IndividualEnrollment};
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::certificates;
+use crate::config::{Allocation, Config, HubSection};
+use crate::paste::{DpsPaste, GroupPaste, HubPaste, Paste};
+
+/// Starts one of the configured hubs and serves until it is stopped.
+#[derive(Debug, Args)]
+pub struct OneHub {
+    /// Hub by name [default: the first of the configuration]
+    #[arg(value_name = "HUB")]
+    name: Option<String>,
+}
+
+/// Starts the Device Provisioning Service and serves until it is stopped.
+#[derive(Debug, Args)]
+pub struct OneDps {}
+
+impl OneHub {
+    pub fn run(self, config: Config) -> anyhow::Result<ExitCode> {
+        let section = match &self.name {
+            None => config.hubs.first().context("no [[hub]] is configured")?,
+            Some(name) => config.hub(name).with_context(|| {
+                let known: Vec<_> = config.hubs.iter().map(|hub| hub.name.as_str()).collect();
+                format!("no hub is called `{name}`; configured are {}", known.join(", "))
+            })?,
+        };
+        let authority = certificates::authority(&config.data)?;
+        let hub = start_hub(&config, section, &authority)?;
+        let mut paste = empty_paste(&config, &authority);
+        paste.hubs.push(hub_paste(section, &hub));
+        announce(&config, &paste, &unbound_lines(hub.unbound()))?;
+        wait()?;
+        hub.stop();
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl OneDps {
+    pub fn run(self, config: Config) -> anyhow::Result<ExitCode> {
+        let authority = certificates::authority(&config.data)?;
+        // The hubs may run elsewhere; their connection strings are the published ones or stand in the
+        // paste that another process left.
+        let linked = match Paste::load(&config.data) {
+            Ok(paste) if !paste.hubs.is_empty() => paste.hubs,
+            _ => config.hubs.iter().map(published_hub).collect(),
+        };
+        let dps = start_dps(&config, &authority, &linked)?;
+        let mut paste = empty_paste(&config, &authority);
+        paste.hubs = linked;
+        paste.dps = Some(dps_paste(&config, &dps));
+        announce(&config, &paste, &unbound_lines(dps.unbound()))?;
+        wait()?;
+        dps.stop();
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Starts a hub of the configuration.
+pub fn start_hub(config: &Config, section: &HubSection, authority: &Authority) -> anyhow::Result<RunningHub> {
+    let folder = config.data.join(&section.name);
+    let mut names = section.names();
+    let tls = certificates::server(config, authority, &folder.join("tls"), names.clone(), vec![section.address])?;
+    names.push(section.address.to_string());
+    let hub = HubConfig {
+        keys: if section.address.is_loopback() { HubKeys::Published } else { HubKeys::Kept },
+        mqtt: vec![SocketAddr::new(section.address, config.ports.mqtt)],
+        https: vec![SocketAddr::new(section.address, config.ports.https)],
+        sas_grace: Duration::from_secs(config.security.sas_grace),
+        clock_skew: Duration::from_secs(config.security.clock_skew),
+        event_log: LogConfig {
+            partitions: config.telemetry.partitions,
+            retain_bytes: config.telemetry.retention_size << 20,
+            retain_for: Duration::from_secs(u64::from(config.telemetry.retention_days) * 86_400),
+            sync: if config.telemetry.sync { Sync::EveryBatch } else { Sync::Never },
+            ..LogConfig::default()
+        },
+        ..HubConfig::new(&section.name, names, &section.region, folder, Arc::new(tls))
+    };
+    let hub = Hub::start(hub, clock()).map_err(|error| with_port_flag(error, &section.name))?;
+    for cut in hub.cuts() {
+        eprintln!("{}: {cut}", section.name);
+    }
+    Ok(hub)
+}
+
+/// Starts the DPS of the configuration, linked to these hubs.
+pub fn start_dps(config: &Config, authority: &Authority, hubs: &[HubPaste]) -> anyhow::Result<RunningDps> {
+    let folder = config.data.join(&config.dps.name);
+    let mut names = config.dps.names();
+    let tls = certificates::server(config, authority, &folder.join("tls"), names.clone(), vec![config.dps.address])?;
+    names.push(config.dps.address.to_string());
+    let linked = hubs.iter().map(|hub| linked_hub(config, hub)).collect::<anyhow::Result<_>>()?;
+    let dps = DpsConfig {
+        name: config.dps.name.clone(),
+        host_names: names,
+        id_scope: config.dps.id_scope.clone(),
+        folder: Some(folder),
+        mqtt: vec![SocketAddr::new(config.dps.address, config.ports.mqtt)],
+        https: vec![SocketAddr::new(config.dps.address, config.ports.https)],
+        tls: Arc::new(tls),
+        keys: if config.dps.address.is_loopback() { DpsKeys::Published } else { DpsKeys::Kept },
+        allocation: policy(config.dps.allocation),
+        linked_hubs: linked,
+        regions: regions(config),
+        individual_enrollments: individuals(config)?,
+        enrollment_groups: groups(config)?,
+        assigned_hub_form: AssignedHubForm::Auto,
+        roots_pem: authority.certificate_pem().into(),
+        pace: Pace {
+            retry_after: config.dps.retry_after,
+            assigning_polls: config.dps.assigning_polls,
+            ..Pace::default()
+        },
+        limits: Limits::default(),
+    };
+    Dps::start(dps, clock()).map_err(|error| with_port_flag(error, &config.dps.name))
+}
+
+/// What a hub of the configuration looks like from outside, with the key that is published for its name.
+pub fn published_hub(section: &HubSection) -> HubPaste {
+    HubPaste {
+        name: section.name.clone(),
+        host_name: section.host_name(),
+        region: section.region.clone(),
+        address: section.address,
+        connection_string: azimuth_hub::published_connection_string(&section.name, &section.address.to_string()),
+    }
+}
+
+/// What a running hub looks like from outside.
+pub fn hub_paste(section: &HubSection, hub: &RunningHub) -> HubPaste {
+    HubPaste {
+        connection_string: hub.connection_string("iothubowner", &section.address.to_string()),
+        ..published_hub(section)
+    }
+}
+
+pub fn dps_paste(config: &Config, dps: &RunningDps) -> DpsPaste {
+    let group = config.enrollment_groups.first().and_then(|group| {
+        Some(GroupPaste { id: group.id.clone(), primary_key: group.primary_key.as_ref()?.parse().ok()? })
+    });
+    DpsPaste {
+        name: config.dps.name.clone(),
+        address: config.dps.address,
+        id_scope: config.dps.id_scope.to_string(),
+        connection_string: by_address(dps.connection_string(), config.dps.address),
+        group,
+    }
+}
+
+pub fn empty_paste(config: &Config, authority: &Authority) -> Paste {
+    Paste {
+        ca_file: certificates::absolute(&authority.path()),
+        ca_bundle: certificates::absolute(&certificates::bundle_file(&config.data)),
+        mqtt_port: config.ports.mqtt,
+        https_port: config.ports.https,
+        dps: None,
+        hubs: Vec::new(),
+    }
+}
+
+/// A connection string that works without DNS.
+fn by_address(string: &ConnectionString, address: IpAddr) -> String {
+    ConnectionString { host_name: address.to_string(), ..string.clone() }.reveal()
+}
+
+/// Prints what to paste and `Ready`, which programs that start this one wait for.
+pub fn announce(config: &Config, paste: &Paste, warnings: &[String]) -> anyhow::Result<()> {
+    paste.save(&config.data).context("connect.json could not be written to the data folder")?;
+    print!("{}", paste.banner());
+    warnings.iter().for_each(|warning| println!("  ! {warning}"));
+    println!("Ready");
+    Ok(())
+}
+
+/// What to do about HTTPS addresses that could not be bound.
+pub fn unbound_lines(unbound: &[(SocketAddr, String)]) -> Vec<String> {
+    let remedy = |address: &SocketAddr, error: &String| match error.to_lowercase().contains("permission denied") {
+        true => format!(
+            "HTTPS is not served on {address}: ports below 1024 need permission. Everything else runs. Give it once with \
+             `sudo setcap cap_net_bind_service=+ep $(command -v azimuth)` or \
+             `sudo sysctl net.ipv4.ip_unprivileged_port_start=443`, or choose another with --https-port"
+        ),
+        false => format!("HTTPS is not served on {address}: {error}. Everything else runs; choose another with --https-port"),
+    };
+    unbound.iter().map(|(address, error)| remedy(address, error)).collect()
+}
+
+/// Blocks until the process is asked to stop.
+pub fn wait() -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(stopped())
+}
+
+/// Resolves on Ctrl-C or SIGTERM.
+pub async fn stopped() -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        pressed = tokio::signal::ctrl_c() => pressed?,
+    }
+    Ok(())
+}
+
+pub fn clock() -> Arc<dyn Clock> {
+    Arc::new(SystemClock)
+}
+
+/// A port that is taken names the flag that chooses another.
+fn with_port_flag(error: impl Into<anyhow::Error>, service: &str) -> anyhow::Error {
+    let error = error.into();
+    let taken = error.chain().any(|cause| {
+        cause.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == std::io::ErrorKind::AddrInUse)
+    });
+    let hint = if taken { "; is another simulator running? Choose another port with --mqtt-port" } else { "" };
+    error.context(format!("{service} did not start{hint}"))
+}
+
+fn linked_hub(config: &Config, hub: &HubPaste) -> anyhow::Result<LinkedHubConfig> {
+    let mut string: ConnectionString = hub.connection_string.parse()?;
+    string.host_name.clone_from(&hub.host_name);
+    let weight = config.hub(&hub.name).map_or(1, |section| section.weight);
+    Ok(LinkedHubConfig {
+        connection_string: string,
+        region: hub.region.clone(),
+        address: Some(hub.address),
+        https_port: config.ports.https,
+        weight,
+        apply_allocation_policy: true,
+    })
+}
+
+fn policy(allocation: Allocation) -> AllocationPolicy {
+    match allocation {
+        Allocation::Hashed => AllocationPolicy::Hashed,
+        Allocation::GeoLatency => AllocationPolicy::GeoLatency,
+        Allocation::Static => AllocationPolicy::Static,
+    }
+}
+
+fn regions(config: &Config) -> Regions {
+    let section = &config.regions;
+    let mut regions = Regions::new(&section.default);
+    for network in &section.networks {
+        regions = regions.with_network(network.cidr, &network.region);
+    }
+    for latency in &section.latencies {
+        regions = regions.with_latency(&latency.from, &latency.to, latency.milliseconds);
+    }
+    regions
+}
+
+fn individuals(config: &Config) -> anyhow::Result<Vec<IndividualEnrollment>> {
+    let declared = config.enrollments.iter().map(|section| {
+        let mut entry = entry(config, &section.allocation, &section.hubs, section.enabled);
+        entry["registrationId"] = json!(section.registration_id);
+        entry["deviceId"] = json!(section.device_id);
+        entry["attestation"] = attestation(&section.primary_key, &section.secondary_key);
+        serde_json::from_value(entry).with_context(|| format!("[[enrollment]] {}", section.registration_id))
+    });
+    declared.collect()
+}
+
+fn groups(config: &Config) -> anyhow::Result<Vec<EnrollmentGroup>> {
+    let declared = config.enrollment_groups.iter().map(|section| {
+        let mut entry = entry(config, &section.allocation, &section.hubs, section.enabled);
+        entry["enrollmentGroupId"] = json!(section.id);
+        entry["attestation"] = attestation(&section.primary_key, &section.secondary_key);
+        serde_json::from_value(entry).with_context(|| format!("[[enrollment-group]] {}", section.id))
+    });
+    declared.collect()
+}
+
+/// What individual enrollments and groups have in common, in the shape of the service's REST API.
+fn entry(config: &Config, allocation: &Option<Allocation>, hubs: &[String], enabled: bool) -> Value {
+    let names = |wanted: &String| config.hub(wanted).map_or_else(|| wanted.clone(), HubSection::host_name);
+    json!({
+        "allocationPolicy": allocation.map(|allocation| policy(allocation).name()),
+        "iotHubs": (!hubs.is_empty()).then(|| hubs.iter().map(names).collect::<Vec<_>>()),
+        "provisioningStatus": if enabled { "enabled" } else { "disabled" },
+    })
+}
+
+fn attestation(primary: &Option<String>, secondary: &Option<String>) -> Value {
+    json!({ "type": "symmetricKey", "symmetricKey": { "primaryKey": primary, "secondaryKey": secondary } })
+}

@@ -1,0 +1,127 @@
+//! `azimuth up`: the whole simulator in one process, and two devices that show it at work.
+//!
+//! What may not enter: behaviour of a service or of a device.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use azimuth_dps::RunningDps;
+use azimuth_hub::RunningHub;
+use clap::Args;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Config, TUTORIAL_GROUP};
+use crate::live::{self, Live, Row};
+use crate::paste::Paste;
+use crate::services::{self, announce, empty_paste, unbound_lines};
+use crate::{certificates, fleet};
+
+/// Starts a DPS, its hubs and two simulated devices in one process.
+#[derive(Debug, Default, Args)]
+pub struct Up {
+    /// Do not start the two simulated devices
+    #[arg(long)]
+    no_devices: bool,
+    /// Seconds between two messages of a simulated device
+    #[arg(long, default_value_t = 5.0, value_name = "SECONDS")]
+    heartbeat: f64,
+}
+
+/// The devices of Azure's multitenancy tutorial and the regions they are in.
+const DEVICES: [(&str, &str); 2] = [("contoso-simdevice-east", "eastus"), ("contoso-simdevice-west", "westus")];
+
+/// Everything that runs.
+struct Running {
+    hubs: Vec<RunningHub>,
+    dps: RunningDps,
+}
+
+impl Up {
+    pub fn run(self, config: Config) -> anyhow::Result<ExitCode> {
+        let raised = rlimit::increase_nofile_limit(u64::MAX);
+        if let Err(error) = raised {
+            tracing::warn!(%error, "the limit of open files could not be raised");
+        }
+        let authority = certificates::authority(&config.data)?;
+        let (running, paste) = start(&config, &authority)?;
+        let unbound = running.hubs.iter().flat_map(RunningHub::unbound).chain(running.dps.unbound());
+        let warnings: Vec<String> = unbound.flat_map(|one| unbound_lines(std::slice::from_ref(one))).collect();
+        announce(&config, &paste, &warnings)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let local = tokio::task::LocalSet::new();
+        local.block_on(&runtime, self.show(&config, &paste, &running))?;
+        running.dps.stop();
+        running.hubs.into_iter().for_each(RunningHub::stop);
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Runs the two devices and the live table until the process is asked to stop.
+    async fn show(&self, config: &Config, paste: &Paste, running: &Running) -> anyhow::Result<()> {
+        let stop = CancellationToken::new();
+        let mut fleets = Vec::new();
+        let tutorial = config.enrollment_groups.iter().any(|group| group.id == TUTORIAL_GROUP);
+        if !self.no_devices && tutorial {
+            println!();
+            for (device, region) in DEVICES {
+                let plan = fleet::demonstration(config, paste, device, region, Duration::from_secs_f64(self.heartbeat))?;
+                fleets.push(fleet::start(plan, paste, Arc::new(fleet::Steps), stop.clone())?);
+            }
+            println!("  Paste this to run a device of your own:  eval \"$({} env)\"", program(config));
+            println!();
+        }
+        let mut live = Live::default();
+        let mut tick = tokio::time::interval(Duration::from_millis(500));
+        let stopped = services::stopped();
+        tokio::pin!(stopped);
+        loop {
+            tokio::select! {
+                done = &mut stopped => {
+                    done?;
+                    break;
+                }
+                _ = tick.tick() => live.show(rows(running)),
+            }
+        }
+        stop.cancel();
+        for fleet in fleets {
+            let _ = fleet.await;
+        }
+        Ok(())
+    }
+}
+
+/// The command line that reaches this data folder.
+fn program(config: &Config) -> String {
+    let program = std::env::args().next().unwrap_or_else(|| "azimuth".into());
+    if config.data == std::path::Path::new("azimuth-data") {
+        return program;
+    }
+    format!("{program} --data {}", config.data.display())
+}
+
+fn start(config: &Config, authority: &azimuth_certs::Authority) -> anyhow::Result<(Running, Paste)> {
+    let mut paste = empty_paste(config, authority);
+    let mut hubs = Vec::new();
+    for section in &config.hubs {
+        let hub = services::start_hub(config, section, authority)?;
+        paste.hubs.push(services::hub_paste(section, &hub));
+        hubs.push(hub);
+    }
+    let dps = services::start_dps(config, authority, &paste.hubs)?;
+    paste.dps = Some(services::dps_paste(config, &dps));
+    Ok((Running { hubs, dps }, paste))
+}
+
+fn rows(running: &Running) -> Vec<Row> {
+    let rows = running.hubs.iter().flat_map(|hub| {
+        hub.rows(live::ROWS).into_iter().map(|row| Row {
+            device: row.device,
+            hub: hub.name().to_owned(),
+            state: row.connection_state,
+            last_activity: row.last_activity,
+            messages: row.messages,
+        })
+    });
+    rows.take(live::ROWS).collect()
+}

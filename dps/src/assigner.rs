@@ -1,0 +1,311 @@
+//! Carries registrations out: chooses a hub, writes the device into it, keeps the record.
+//!
+//! One registration of a device at a time; a later one waits and takes the earlier ones that wait
+//! with it. A hub that is slow or down holds up its own devices only. What may not enter: topics,
+//! credentials of devices.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use azimuth_broker::{Ledger, Operation, Refusal};
+use azimuth_clock::Clock;
+use azimuth_storage::{Change, Expect, Store};
+use azimuth_wire::api_version::ApiVersion;
+use azimuth_wire::enrollment::AllocationPolicy;
+use azimuth_wire::registration::RegistrationState;
+use azimuth_wire::{DeviceId, RegistrationId};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::allocation::{self, Applicant, Candidate, NoHub};
+use crate::attestation::DeviceKeys;
+use crate::config::Pace;
+use crate::enrollment::Terms;
+use crate::error::{NO_HUB, SERVER_ERROR, UNAUTHORIZED};
+use crate::explain;
+use crate::linked_hub::{HubError, LinkedHub, Wanted};
+use crate::operation::{OperationId, Operations};
+use crate::records;
+use crate::region::Regions;
+use crate::registration::{self, Decision, Outcome, Record};
+
+/// A registration that was taken and has to be carried out.
+#[derive(Debug)]
+pub struct Job {
+    /// The folded registration id.
+    pub key: Box<str>,
+    pub registration_id: RegistrationId,
+    pub terms: Arc<Terms>,
+    pub keys: DeviceKeys,
+    pub caller: ApiVersion,
+    pub remote: SocketAddr,
+    /// What ends with it, oldest first.
+    pub operations: Vec<OperationId>,
+    pub begun: Instant,
+}
+
+/// What carrying out needs.
+pub struct Assigner {
+    pub store: Arc<dyn Store>,
+    pub operations: Arc<Operations>,
+    pub hubs: Vec<LinkedHub>,
+    pub regions: Regions,
+    pub allocation: AllocationPolicy,
+    pub pace: Pace,
+    pub ledger: Arc<Ledger>,
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Assigner {
+    /// Registrations that may be under way at once, most of them waiting for their hub.
+    pub const AT_ONCE: usize = 50_000;
+    /// Registrations that may wait to be begun; beyond it devices are asked to come back.
+    pub const WAITING: usize = 50_000;
+
+    /// Takes jobs until told to stop; what is under way is then dropped, and devices register again.
+    pub async fn run(self: Arc<Self>, mut jobs: mpsc::Receiver<Job>, stop: CancellationToken) {
+        let mut under_way = JoinSet::new();
+        let mut keys = HashMap::new();
+        // The key of each device that has a job under way, and the one that waits behind it.
+        let mut busy: HashMap<Box<str>, Option<Job>> = HashMap::new();
+        let mut sweep = tokio::time::interval(Duration::from_secs(10));
+        loop {
+            let next = tokio::select! {
+                () = stop.cancelled() => return,
+                _ = sweep.tick() => {
+                    self.operations.sweep(self.clock.now());
+                    None
+                }
+                Some(ended) = under_way.join_next_with_id(), if !under_way.is_empty() => {
+                    let id = ended.map_or_else(|error: tokio::task::JoinError| error.id(), |(id, ())| id);
+                    let key: Option<Box<str>> = keys.remove(&id);
+                    key.and_then(|key| busy.remove(&key)).flatten()
+                }
+                Some(job) = jobs.recv(), if under_way.len() < Self::AT_ONCE => match busy.get_mut(&job.key) {
+                    Some(waiting) => {
+                        *waiting = Some(superseding(waiting.take(), job));
+                        None
+                    }
+                    None => Some(job),
+                },
+            };
+            let Some(job) = next else { continue };
+            let key = job.key.clone();
+            busy.insert(key.clone(), None);
+            let assigner = self.clone();
+            let task = under_way.spawn(async move { assigner.carry_out(job).await });
+            keys.insert(task.id(), key);
+        }
+    }
+
+    /// One registration from beginning to end. The record is stored before a poll can see it.
+    pub async fn carry_out(&self, job: Job) {
+        let result = match self.registered(&job).await {
+            Ok(state) => state,
+            Err(error) => {
+                self.refuse(&job, explain::store_failed(&error));
+                self.state(
+                    &job,
+                    None,
+                    failed(SERVER_ERROR, "The registration could not be stored."),
+                )
+            }
+        };
+        let now = self.clock.now();
+        self.operations
+            .finish(&job.key, &job.operations, &Arc::new(result), now);
+    }
+
+    async fn registered(&self, job: &Job) -> Result<RegistrationState, crate::Error> {
+        let record = records::registration(&*self.store, &job.key)?;
+        let before = record.map(|record| record.state);
+        let outcome = self.outcome(job, before.as_ref()).await;
+        let state = self.state(job, before.as_ref(), outcome);
+        let record = Record {
+            state: state.clone(),
+            group: job.terms.group.clone(),
+            operation: job
+                .operations
+                .last()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
+        };
+        let key = records::registration_key(&job.key);
+        let change = Change::put(key, Expect::Anything, records::write(&record));
+        self.store.commit(vec![change]).await?;
+        Ok(state)
+    }
+
+    async fn outcome(&self, job: &Job, before: Option<&RegistrationState>) -> Outcome {
+        let chosen = match self.choose(job) {
+            Ok(chosen) => chosen.host,
+            Err(why) => {
+                self.refuse(job, explain::no_hub(&job.registration_id, why));
+                return no_hub(why);
+            }
+        };
+        let present = before.and_then(|state| state.assigned_hub.as_deref());
+        let decision = registration::decide(present, chosen, job.terms.reprovision, job.caller);
+        let device = device_id(job);
+        let device = match device {
+            Ok(device) => device,
+            Err(outcome) => return outcome,
+        };
+        if let Err(outcome) = self.write(job, decision, &device).await {
+            return outcome;
+        }
+        if let Decision::Move { from, .. } = decision {
+            let old = before.and_then(|state| state.device_id.as_ref());
+            self.leave(job, from, old.unwrap_or(&device)).await;
+        }
+        Outcome::Assigned {
+            hub: decision.hub().into(),
+            device,
+            substatus: decision.substatus(),
+        }
+    }
+
+    fn choose(&self, job: &Job) -> Result<Candidate<'_>, NoHub> {
+        let linked: Vec<_> = self.hubs.iter().map(LinkedHub::candidate).collect();
+        let applicant = Applicant {
+            registration_id: &job.key,
+            region: self.regions.of(job.remote.ip()),
+        };
+        let policy = job.terms.allocation.unwrap_or(self.allocation);
+        allocation::choose(policy, applicant, &linked, &job.terms.hubs, &self.regions)
+    }
+
+    async fn write(&self, job: &Job, decision: Decision<'_>, id: &DeviceId) -> Result<(), Outcome> {
+        // A hub that is linked no more is only named, never asked.
+        let Some(hub) = self.hub(decision.hub()) else {
+            return Ok(());
+        };
+        let wanted = Wanted {
+            id,
+            keys: &job.keys,
+            iot_edge: job.terms.iot_edge,
+        };
+        let mut wait = self.pace.hub_retry;
+        let mut told = false;
+        loop {
+            let written = match decision {
+                Decision::Keep { .. } => hub.keep(wanted).await,
+                Decision::Create { .. } | Decision::Move { .. } => hub.create(wanted).await,
+            };
+            let error = match written {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            let spent = self.clock.now().saturating_duration_since(job.begun);
+            let again = matches!(error, HubError::Unreachable(_))
+                && spent + wait < self.pace.assignment_timeout;
+            if !again {
+                self.refuse(job, explain::hub_failed(hub.host(), &error, true));
+                return Err(failure(hub.host(), error));
+            }
+            if !told {
+                self.refuse(job, explain::hub_failed(hub.host(), &error, false));
+                told = true;
+            }
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(self.pace.hub_retry * 30);
+        }
+    }
+
+    /// Removes a device that moved from its old hub. One that cannot be reached keeps it: the
+    /// device has its new hub and must not wait.
+    async fn leave(&self, job: &Job, from: &str, id: &DeviceId) {
+        let Some(hub) = self.hub(from) else { return };
+        if let Err(error) = hub.remove(id).await {
+            self.refuse(job, explain::hub_failed(from, &error, true));
+            tracing::warn!(
+                registration.id = %job.registration_id, hub = from,
+                "a device that moved could not be removed from its old hub: {error}"
+            );
+        }
+    }
+
+    fn hub(&self, host: &str) -> Option<&LinkedHub> {
+        self.hubs
+            .iter()
+            .find(|hub| hub.host().eq_ignore_ascii_case(host))
+    }
+
+    fn state(
+        &self,
+        job: &Job,
+        before: Option<&RegistrationState>,
+        outcome: Outcome,
+    ) -> RegistrationState {
+        let guid = uuid::Uuid::new_v4().to_string();
+        registration::after(
+            before,
+            &job.registration_id,
+            outcome,
+            self.clock.utc(),
+            &guid,
+        )
+    }
+
+    fn refuse(&self, job: &Job, refusal: Refusal) {
+        let who = Some(job.registration_id.as_str());
+        let at = self.clock.utc();
+        self.ledger
+            .record(at, Operation::Registration, who, Some(job.remote), refusal);
+    }
+}
+
+/// The newer registration, with the operations of the one that waited.
+fn superseding(waiting: Option<Job>, mut job: Job) -> Job {
+    let Some(waiting) = waiting else { return job };
+    let mut operations = waiting.operations;
+    operations.append(&mut job.operations);
+    let surplus = operations.len().saturating_sub(Operations::EACH);
+    operations.drain(..surplus);
+    Job { operations, ..job }
+}
+
+fn device_id(job: &Job) -> Result<DeviceId, Outcome> {
+    if let Some(id) = &job.terms.device_id {
+        return Ok(id.clone());
+    }
+    let id = job.registration_id.as_str().parse();
+    id.map_err(|_| failed(400_004, "The registration id is not a device id."))
+}
+
+fn failed(code: u32, message: &str) -> Outcome {
+    Outcome::Failed {
+        code,
+        message: message.into(),
+    }
+}
+
+fn no_hub(why: NoHub) -> Outcome {
+    match why {
+        NoHub::NoneLinked | NoHub::NoneOfTheNamed | NoHub::AllExcluded | NoHub::NotOne => {
+            failed(NO_HUB, "IoTHub not found.")
+        }
+        NoHub::Custom => failed(400_207, "Custom allocation is not simulated yet."),
+    }
+}
+
+/// What the device is told: the hub's own words inside the message, as Azure nests them.
+fn failure(hub: &str, error: HubError) -> Outcome {
+    match error {
+        HubError::Unreachable(cause) => failed(
+            SERVER_ERROR,
+            &format!("The IoT hub {hub} cannot be reached: {cause}"),
+        ),
+        HubError::Refused { status, body } => {
+            let code = if status == 401 {
+                UNAUTHORIZED
+            } else {
+                u32::from(status) * 1000
+            };
+            failed(code, &body.chars().take(2000).collect::<String>())
+        }
+    }
+}

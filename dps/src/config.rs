@@ -1,0 +1,122 @@
+//! What a DPS is told at start: checked types, read once.
+//!
+//! What may not enter: text forms and environment variables; the command line has them.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use azimuth_wire::IdScope;
+use azimuth_wire::connection_string::ConnectionString;
+use azimuth_wire::enrollment::{AllocationPolicy, EnrollmentGroup, IndividualEnrollment};
+
+use crate::region::Regions;
+
+/// Everything a DPS needs to know.
+#[derive(Debug, Clone)]
+pub struct DpsConfig {
+    /// Its name, for threads, records and published keys.
+    pub name: String,
+    /// The names it answers to; the first stands in its connection string.
+    pub host_names: Vec<String>,
+    pub id_scope: IdScope,
+    /// Where the store lives; `None` keeps everything in memory.
+    pub folder: Option<PathBuf>,
+    /// Addresses for MQTT over TLS.
+    pub mqtt: Vec<SocketAddr>,
+    /// Addresses for HTTPS.
+    pub https: Vec<SocketAddr>,
+    pub tls: Arc<rustls::ServerConfig>,
+    pub keys: PolicyKeySource,
+    /// The policy of enrollments that name none.
+    pub allocation: AllocationPolicy,
+    pub linked_hubs: Vec<LinkedHubConfig>,
+    pub regions: Regions,
+    /// Declared: made at start when absent, replaced when the declaration changed, never deleted.
+    pub individual_enrollments: Vec<IndividualEnrollment>,
+    pub enrollment_groups: Vec<EnrollmentGroup>,
+    pub assigned_hub_form: AssignedHubForm,
+    /// The authority to trust when calling hubs, PEM.
+    pub roots_pem: String,
+    pub pace: Pace,
+    pub limits: azimuth_broker::Limits,
+}
+
+/// Where the keys of `provisioningserviceowner` come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PolicyKeySource {
+    /// From the name alone: known to everybody, for loopback only.
+    Published,
+    /// Random at first start, then kept in the store.
+    Kept,
+}
+
+/// A hub that devices may be sent to.
+#[derive(Debug, Clone)]
+pub struct LinkedHubConfig {
+    /// Of a policy with registry read and write.
+    pub connection_string: ConnectionString,
+    pub region: String,
+    /// Where the host name is to be found; also what a device that came by address is given.
+    pub address: Option<IpAddr>,
+    pub https_port: u16,
+    /// Its share under evenly weighted allocation, 1 to 1000.
+    pub weight: u16,
+    /// `false` keeps it out of `hashed` and `geoLatency` unless an enrollment names it.
+    pub apply_allocation_policy: bool,
+}
+
+impl LinkedHubConfig {
+    /// A hub with the defaults of a new link.
+    pub fn new(connection_string: ConnectionString, region: &str) -> Self {
+        Self {
+            connection_string,
+            region: region.into(),
+            address: None,
+            https_port: 443,
+            weight: 1,
+            apply_allocation_policy: true,
+        }
+    }
+}
+
+/// How a device is told its hub.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AssignedHubForm {
+    /// By name to a device that reached DPS by a name, else by address where one is known.
+    Auto,
+    Name,
+    Address,
+}
+
+/// How long things take.
+#[derive(Debug, Clone)]
+pub struct Pace {
+    /// Seconds a device is asked to wait between polls.
+    pub retry_after: u32,
+    /// Polls answered `assigning` after the assignment is done. Azure's own sample prints two such
+    /// answers, the first of them the reply to register.
+    pub assigning_polls: u32,
+    /// One request to a hub.
+    pub hub_timeout: Duration,
+    /// From register until an assignment to a hub that does not answer fails.
+    pub assignment_timeout: Duration,
+    /// The first wait before a hub is asked again; doubles up to thirty times itself.
+    pub hub_retry: Duration,
+    /// How long an operation can be polled from memory; its record can be for ever.
+    pub operation_life: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            retry_after: 3,
+            assigning_polls: 1,
+            hub_timeout: Duration::from_secs(15),
+            assignment_timeout: Duration::from_secs(600),
+            hub_retry: Duration::from_secs(1),
+            operation_life: Duration::from_secs(1800),
+        }
+    }
+}

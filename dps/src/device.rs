@@ -1,0 +1,443 @@
+//! Devices on MQTT: who may connect, and what register and poll are answered.
+//!
+//! A connection is let in before its credential is judged, as Azure does it: a wrong token is
+//! answered `401` to register, where every client looks for it. What may not enter: choosing hubs,
+//! requests to hubs.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use azimuth_broker::{
+    Admission, Backend, CloseReason, Granted, Hello, Inward, Ledger, Line, Operation, Outbound,
+    Owner, Peer, Principal, Publish, QoS, Refusal,
+};
+use azimuth_clock::Clock;
+use azimuth_storage::{Change, Expect, Store};
+use azimuth_wire::api_version::ApiVersion;
+use azimuth_wire::registration::{RegisterRequest, RegistrationState};
+use azimuth_wire::sas::{CLOCK_SKEW_SECONDS, Malformed, SasToken};
+use azimuth_wire::time::unix_seconds;
+use azimuth_wire::topic::dps::{RESPONSES, RequestTopic, ResponseTopic};
+use azimuth_wire::user_name::DpsUserName;
+use azimuth_wire::{IdScope, RegistrationId};
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+
+use crate::answer;
+use crate::assigner::Job;
+use crate::attestation::{Claim, DeviceKeys, symmetric};
+use crate::config::AssignedHubForm;
+use crate::enrollment::{Enrollments, Entry, Terms};
+use crate::error::{
+    BAD_REQUEST, Error, OPERATION_NOT_FOUND, SERVER_ERROR, THROTTLED, UNAUTHORIZED,
+};
+use crate::explain;
+use crate::operation::{OperationId, Operations, Standing};
+use crate::records;
+use crate::registration::{self, Outcome, Record};
+
+/// The desk devices come to.
+pub struct Desk {
+    pub id_scope: IdScope,
+    pub enrollments: Arc<Enrollments>,
+    pub operations: Arc<Operations>,
+    pub store: Arc<dyn Store>,
+    pub jobs: mpsc::Sender<Job>,
+    pub ledger: Arc<Ledger>,
+    pub clock: Arc<dyn Clock>,
+    pub retry_after: u32,
+    pub assigned_hub_form: AssignedHubForm,
+    /// Of linked hubs, by host name in lower case.
+    pub addresses: HashMap<String, IpAddr>,
+}
+
+/// A device on the line. Its claim is not proven yet.
+#[derive(Clone)]
+pub struct Registrant(Arc<Claims>);
+
+struct Claims {
+    owner: Owner,
+    registration_id: RegistrationId,
+    resource: String,
+    api_version: ApiVersion,
+    credential: Credential,
+    peer: Arc<Peer>,
+    /// The last verdict, good while no enrollment was written and the token runs.
+    proven: Mutex<Option<(u64, Arc<Proven>)>>,
+}
+
+enum Credential {
+    Token(Result<SasToken, Malformed>),
+    Certificate,
+}
+
+/// A credential that was taken, and what its enrollment says.
+struct Proven {
+    terms: Arc<Terms>,
+    keys: DeviceKeys,
+}
+
+impl Principal for Registrant {
+    fn owner(&self) -> &Owner {
+        &self.0.owner
+    }
+}
+
+/// What a device is answered.
+struct Reply {
+    status: u16,
+    retry_after: Option<u32>,
+    body: Bytes,
+}
+
+/// An error to answer with, and why.
+struct Refused {
+    code: u32,
+    message: &'static str,
+    refusal: Refusal,
+}
+
+impl Backend for Desk {
+    type Principal = Registrant;
+
+    async fn authenticate(&self, hello: Hello) -> Result<Admission<Registrant>, Refusal> {
+        let user_name = hello.user_name.as_deref().unwrap_or_default();
+        if user_name.is_empty() {
+            return Err(explain::no_user_name());
+        }
+        let name = DpsUserName::parse(user_name, &hello.client_id)
+            .map_err(|error| explain::bad_user_name(&error))?;
+        if name.id_scope != self.id_scope {
+            return Err(explain::unknown_scope(&name.id_scope, &self.id_scope));
+        }
+        if !known(name.api_version) {
+            return Err(explain::unknown_api_version(name.api_version));
+        }
+        let password = hello.password.filter(|password| !password.0.is_empty());
+        let credential = match password {
+            Some(password) => Credential::Token(SasToken::parse(&password.0)),
+            None if !hello.peer.certificates.is_empty() => Credential::Certificate,
+            None => return Err(explain::no_credentials()),
+        };
+        let registrant = Registrant(Arc::new(Claims {
+            owner: Owner::new(&name.registration_id.folded()),
+            resource: format!("{}/registrations/{}", self.id_scope, name.registration_id),
+            registration_id: name.registration_id,
+            api_version: name.api_version,
+            credential,
+            peer: hello.peer,
+            proven: Mutex::default(),
+        }));
+        Ok(Admission {
+            principal: registrant,
+            expires: None,
+            longest_silence: LONGEST_SILENCE,
+            persistent_sessions: false,
+        })
+    }
+
+    fn publish(&self, from: &Registrant, publish: Publish<'_>) -> Result<Inward, Refusal> {
+        if publish.will {
+            return Ok(Inward::Answer(None));
+        }
+        let request = RequestTopic::parse(publish.topic)
+            .map_err(|error| explain::unknown_topic(error.to_string()))?;
+        let (request_id, reply) = match request {
+            RequestTopic::Register { request_id } => {
+                (request_id, self.register(from, publish.payload))
+            }
+            RequestTopic::OperationStatus {
+                request_id,
+                operation_id,
+            } => (request_id, self.poll(from, operation_id)),
+        };
+        let reply = reply.unwrap_or_else(|refused| self.refuse(from, refused));
+        let topic = ResponseTopic {
+            status: reply.status,
+            request_id,
+            retry_after: reply.retry_after,
+        };
+        Ok(Inward::Answer(Some(Outbound {
+            topic: topic.to_string(),
+            payload: reply.body,
+            qos: QoS::AtLeastOnce,
+        })))
+    }
+
+    fn subscribe(&self, who: &Registrant, filter: &str, wanted: QoS) -> Result<Granted, Refusal> {
+        if filter == RESPONSES {
+            return Ok(Granted::UpTo(wanted));
+        }
+        self.record(who, Operation::Subscribe, explain::unknown_filter(filter));
+        Ok(Granted::Failure)
+    }
+
+    fn unsubscribe(&self, _: &Registrant, _: &str) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    fn arrived(&self, _: &Registrant, _: &Line) {}
+
+    fn left(&self, _: &Registrant, _: &CloseReason) {}
+}
+
+impl Desk {
+    fn register(&self, who: &Registrant, body: &[u8]) -> Result<Reply, Refused> {
+        let claims = &*who.0;
+        check_body(claims, body)?;
+        let proven = self.proven(claims)?;
+        if !proven.terms.enabled {
+            return Ok(self.disabled(who, &proven.terms));
+        }
+        let now = self.clock.now();
+        let key = claims.owner.as_str();
+        let operation = OperationId::new(self.id_scope.as_str(), key, uuid::Uuid::new_v4());
+        self.operations
+            .begin(key, operation, now)
+            .map_err(|_| busy())?;
+        let job = Job {
+            key: key.into(),
+            registration_id: claims.registration_id.clone(),
+            terms: proven.terms.clone(),
+            keys: proven.keys.clone(),
+            caller: claims.api_version,
+            remote: claims.peer.remote,
+            operations: vec![operation],
+            begun: now,
+        };
+        if self.jobs.try_send(job).is_err() {
+            self.operations.withdraw(key, operation);
+            return Err(busy());
+        }
+        Ok(Reply {
+            status: 202,
+            retry_after: Some(self.retry_after),
+            body: answer::accepted(&operation.to_string()),
+        })
+    }
+
+    fn poll(&self, who: &Registrant, operation: &str) -> Result<Reply, Refused> {
+        let claims = &*who.0;
+        self.proven(claims)?;
+        let key = claims.owner.as_str();
+        let standing = match operation.parse() {
+            Ok(id) => self.operations.poll(key, id),
+            Err(()) => Standing::Unknown,
+        };
+        match standing {
+            Standing::Assigning => Ok(Reply {
+                status: 202,
+                retry_after: Some(self.retry_after),
+                body: answer::assigning(operation, &claims.registration_id),
+            }),
+            Standing::Done(state) => Ok(self.done(claims, operation, &state)),
+            Standing::Unknown => {
+                let record =
+                    records::registration(&*self.store, key).map_err(|error| store(&error))?;
+                let record = record.filter(|record| record.operation == operation);
+                let record = record.ok_or_else(|| Refused {
+                    code: OPERATION_NOT_FOUND,
+                    message: "Operation not found.",
+                    refusal: explain::unknown_operation(operation),
+                })?;
+                Ok(self.done(claims, operation, &record.state))
+            }
+        }
+    }
+
+    fn done(&self, claims: &Claims, operation: &str, state: &RegistrationState) -> Reply {
+        let mut shown = registration::shown_to_device(state, claims.api_version);
+        let by_address = match self.assigned_hub_form {
+            AssignedHubForm::Auto => claims.peer.server_name.is_none(),
+            AssignedHubForm::Name => false,
+            AssignedHubForm::Address => true,
+        };
+        if by_address && let Some(hub) = &mut shown.assigned_hub {
+            let address = self.addresses.get(&hub.to_ascii_lowercase());
+            *hub = address.map_or_else(|| std::mem::take(hub), ToString::to_string);
+        }
+        Reply {
+            status: 200,
+            retry_after: None,
+            body: answer::done(operation, &shown),
+        }
+    }
+
+    /// A disabled enrollment answers at once, and leaves a record behind.
+    fn disabled(&self, who: &Registrant, terms: &Terms) -> Reply {
+        let claims = &*who.0;
+        let group = terms.group.as_ref().map(|group| group.as_str());
+        let refusal = explain::disabled(&claims.registration_id, group);
+        self.record(who, Operation::Registration, refusal);
+        let key = claims.owner.as_str();
+        let before = records::registration(&*self.store, key).ok().flatten();
+        let state = registration::after(
+            before.as_ref().map(|record| &record.state),
+            &claims.registration_id,
+            Outcome::Disabled,
+            self.clock.utc(),
+            &uuid::Uuid::new_v4().to_string(),
+        );
+        let record = Record {
+            state,
+            group: terms.group.clone(),
+            operation: String::new(),
+        };
+        let change = Change::put(
+            records::registration_key(key),
+            Expect::Anything,
+            records::write(&record),
+        );
+        self.store.commit_lazily(vec![change]);
+        self.done(claims, "", &record.state)
+    }
+
+    /// Judges the credential, or remembers the verdict while nothing it rests on changed.
+    fn proven(&self, claims: &Claims) -> Result<Arc<Proven>, Refused> {
+        let token = match &claims.credential {
+            Credential::Token(Ok(token)) => token,
+            Credential::Token(Err(error)) => {
+                return Err(unauthorized(explain::malformed_token(*error)));
+            }
+            Credential::Certificate => {
+                return Err(unauthorized(explain::certificate_not_simulated()));
+            }
+        };
+        let now = unix_seconds(self.clock.utc());
+        let epoch = self.enrollments.epoch();
+        let mut last = claims.proven.lock();
+        if let Some((then, proven)) = &*last
+            && *then == epoch
+            && !token.expired(now, CLOCK_SKEW_SECONDS)
+        {
+            return Ok(proven.clone());
+        }
+        let claim = Claim {
+            registration_id: &claims.registration_id,
+            resource: &claims.resource,
+            now,
+        };
+        let individual = self.enrollments.individual(&claims.registration_id);
+        let verdict = match individual.map_err(|error| store(&error))? {
+            Some(enrollment) => symmetric::individual(token, claim, &enrollment)
+                .map(|keys| (enrollment.terms(), keys)),
+            None => symmetric::group(token, claim, &self.enrollments.groups())
+                .map(|(group, keys)| (group.terms(), keys)),
+        };
+        let rejected =
+            |rejection| unauthorized(explain::rejected(&claims.registration_id, rejection));
+        let (terms, keys) = verdict.map_err(rejected)?;
+        let proven = Arc::new(Proven {
+            terms: Arc::new(terms),
+            keys,
+        });
+        *last = Some((epoch, proven.clone()));
+        Ok(proven)
+    }
+
+    fn refuse(&self, who: &Registrant, refused: Refused) -> Reply {
+        self.record(who, Operation::Registration, refused.refusal);
+        let throttled = refused.code == THROTTLED;
+        Reply {
+            status: u16::try_from(refused.code / 1000).expect("codes have six digits"),
+            retry_after: throttled.then_some(self.retry_after),
+            body: answer::error(refused.code, refused.message, self.clock.utc()),
+        }
+    }
+
+    fn record(&self, who: &Registrant, operation: Operation, refusal: Refusal) {
+        let claims = &*who.0;
+        let (at, remote) = (self.clock.utc(), Some(claims.peer.remote));
+        let who = Some(claims.registration_id.as_str());
+        self.ledger.record(at, operation, who, remote, refusal);
+    }
+}
+
+fn check_body(claims: &Claims, body: &[u8]) -> Result<(), Refused> {
+    let bad = |refusal| Refused {
+        code: BAD_REQUEST,
+        message: "Bad Request",
+        refusal,
+    };
+    if body.len() > MOST_BODY_BYTES {
+        return Err(bad(explain::body_too_large(body.len(), MOST_BODY_BYTES)));
+    }
+    let request = RegisterRequest::parse(body).map_err(|error| bad(explain::bad_body(&error)))?;
+    if let Some(given) = &request.registration_id
+        && !given.eq_ignore_ascii_case(claims.registration_id.as_str())
+    {
+        return Err(unauthorized(explain::other_registration(
+            given,
+            &claims.registration_id,
+        )));
+    }
+    if request.tpm.is_some() {
+        return Err(unauthorized(explain::tpm_over_mqtt()));
+    }
+    if request.csr.is_some() || request.client_certificate_csr.is_some() {
+        return Err(bad(explain::csr_not_simulated()));
+    }
+    Ok(())
+}
+
+fn unauthorized(refusal: Refusal) -> Refused {
+    Refused {
+        code: UNAUTHORIZED,
+        message: "Unauthorized",
+        refusal,
+    }
+}
+
+fn busy() -> Refused {
+    Refused {
+        code: THROTTLED,
+        message: "Operations are being throttled for this tenant.",
+        refusal: explain::busy(),
+    }
+}
+
+fn store(error: &Error) -> Refused {
+    Refused {
+        code: SERVER_ERROR,
+        message: "Internal Server Error",
+        refusal: explain::store_failed(error),
+    }
+}
+
+/// One of Azure's, or newer than all of them.
+fn known(version: ApiVersion) -> bool {
+    KNOWN.iter().any(|known| known.parse() == Ok(version)) || version > ApiVersion::new(2025, 7, 1)
+}
+
+const KNOWN: [&str; 11] = [
+    "2019-03-31",
+    "2021-06-01",
+    "2018-11-01",
+    "2021-10-01",
+    "2019-04-15",
+    "2018-09-01-preview",
+    "2018-04-01",
+    "2017-11-15",
+    "2021-11-01-preview",
+    "2025-07-01-preview",
+    "2025-07-01",
+];
+
+/// Azure: the size of a message to the service.
+const MOST_BODY_BYTES: usize = 96 * 1024;
+/// Azure's front end allows a keep-alive of 1740 s at most; also for clients that announce 0.
+const LONGEST_SILENCE: Duration = Duration::from_secs(1740);
+
+impl std::fmt::Debug for Registrant {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Registrant")
+            .field(&self.0.registration_id)
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,206 @@
+//! Enrollments: who may register, with which proof, and what becomes of them.
+//!
+//! Kept in the store under their folded id. Groups are few and also held in memory, since a device
+//! of a group names none; individual enrollments are read by key, so their number does not count.
+//! What may not enter: topics, HTTP, hubs.
+
+mod declared;
+mod entry;
+mod rules;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
+use azimuth_storage::{Change, Document, Expect, Key, Store};
+use azimuth_wire::enrollment::{Attestation, EnrollmentGroup, IndividualEnrollment};
+use azimuth_wire::etag::{self, IfMatch};
+use azimuth_wire::{RegistrationId, SymmetricKey};
+use parking_lot::RwLock;
+
+use crate::attestation::DeviceKeys;
+use crate::error::Error;
+use crate::records;
+
+pub use entry::{Entry, Terms};
+pub use rules::Rules;
+
+/// All enrollments of a DPS.
+pub struct Enrollments {
+    store: Arc<dyn Store>,
+    rules: Rules,
+    groups: RwLock<Arc<[Arc<EnrollmentGroup>]>>,
+    /// One writer of groups at a time, so that the copy in memory follows the store.
+    writing: tokio::sync::Mutex<()>,
+    epoch: AtomicU64,
+}
+
+impl Enrollments {
+    /// Opens what the store holds.
+    pub fn open(store: Arc<dyn Store>, rules: Rules) -> Result<Self, Error> {
+        let enrollments = Self {
+            store,
+            rules,
+            groups: RwLock::new(Arc::from([])),
+            writing: tokio::sync::Mutex::new(()),
+            epoch: AtomicU64::new(0),
+        };
+        enrollments.reload_groups()?;
+        Ok(enrollments)
+    }
+
+    /// Counts writes: a verdict on a credential holds while it stays the same.
+    pub fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    pub fn individual(&self, id: &RegistrationId) -> Result<Option<IndividualEnrollment>, Error> {
+        self.entry(&id.folded())
+    }
+
+    pub fn groups(&self) -> Arc<[Arc<EnrollmentGroup>]> {
+        self.groups.read().clone()
+    }
+
+    /// An enrollment with its keys, by folded id.
+    pub fn entry<E: Entry>(&self, id: &str) -> Result<Option<E>, Error> {
+        let key = Key::new(E::ROOM, id);
+        self.store
+            .get(&key)?
+            .map(|document| read(&key, &document))
+            .transpose()
+    }
+
+    /// Creates or replaces; see Azure's preconditions for which of the two `condition` allows.
+    /// Keys that are absent stay as they are, or are made.
+    pub async fn put<E: Entry>(
+        &self,
+        mut entry: E,
+        condition: &IfMatch,
+        now: SystemTime,
+    ) -> Result<E, Error> {
+        self.rules.check(&entry)?;
+        let _writing = self.writing.lock().await;
+        let key = Key::new(E::ROOM, &entry.folded_id());
+        let document = self.store.get(&key)?;
+        let present: Option<E> = document
+            .as_ref()
+            .map(|found| read(&key, found))
+            .transpose()?;
+        let expect = match (&document, &present) {
+            (Some(document), Some(present)) => {
+                match condition {
+                    IfMatch::Absent => return Err(Error::AlreadyExists(entry.shown_id())),
+                    IfMatch::Etag(etag) if present.etag() != Some(etag) => {
+                        return Err(Error::PreconditionFailed);
+                    }
+                    IfMatch::Any | IfMatch::Etag(_) => {}
+                }
+                Expect::Version(document.version)
+            }
+            _ if matches!(condition, IfMatch::Etag(_)) => return Err(Error::PreconditionFailed),
+            _ => Expect::Absent,
+        };
+        fill_keys(
+            entry.attestation_mut(),
+            present.as_ref().map(Entry::attestation),
+        );
+        let created = present
+            .and_then(|present| present.created())
+            .unwrap_or_else(|| now.into());
+        let tag = etag::of_guid(&uuid::Uuid::new_v4().to_string());
+        entry.stamp(tag, created, now.into());
+        let change = Change::put(key, expect, records::write(&entry));
+        self.commit::<E>(vec![change]).await?;
+        Ok(entry)
+    }
+
+    /// Removes an enrollment; with an individual one goes the record of its registration.
+    pub async fn delete<E: Entry>(&self, id: &str, condition: &IfMatch) -> Result<(), Error> {
+        let _writing = self.writing.lock().await;
+        let key = Key::new(E::ROOM, id);
+        let document = self.store.get(&key)?.ok_or(Error::EnrollmentNotFound)?;
+        let present: E = read(&key, &document)?;
+        if matches!(condition, IfMatch::Etag(etag) if present.etag() != Some(etag)) {
+            return Err(Error::PreconditionFailed);
+        }
+        let mut changes = vec![Change::delete(key, Expect::Version(document.version))];
+        if E::OWNS_REGISTRATION {
+            changes.push(Change::delete(
+                records::registration_key(id),
+                Expect::Anything,
+            ));
+        }
+        self.commit::<E>(changes).await
+    }
+
+    async fn commit<E: Entry>(&self, changes: Vec<Change>) -> Result<(), Error> {
+        match self.store.commit(changes).await {
+            Ok(_) => {}
+            Err(azimuth_storage::Error::Conflict { .. }) => return Err(Error::PreconditionFailed),
+            Err(error) => return Err(error.into()),
+        }
+        if E::ROOM == EnrollmentGroup::ROOM {
+            self.reload_groups()?;
+        }
+        self.epoch.fetch_add(1, Ordering::Release);
+        Ok(())
+    }
+
+    fn reload_groups(&self) -> Result<(), Error> {
+        let mut groups = Vec::new();
+        let mut after = None;
+        loop {
+            let page = self
+                .store
+                .scan(EnrollmentGroup::ROOM, "", after.as_ref(), 500)?;
+            for (key, document) in &page.documents {
+                groups.push(Arc::new(read(key, document)?));
+            }
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        *self.groups.write() = groups.into();
+        Ok(())
+    }
+}
+
+/// Both keys of a symmetric attestation. In the store there are always two.
+pub fn keys_of(attestation: &Attestation) -> Option<DeviceKeys> {
+    let keys = attestation.symmetric_key.as_ref()?;
+    let primary = keys.primary_key.clone()?;
+    let secondary = keys
+        .secondary_key
+        .clone()
+        .unwrap_or_else(|| primary.clone());
+    Some(DeviceKeys { primary, secondary })
+}
+
+fn fill_keys(attestation: &mut Attestation, present: Option<&Attestation>) {
+    let Some(keys) = &mut attestation.symmetric_key else {
+        return;
+    };
+    let old = present
+        .and_then(|present| present.symmetric_key.clone())
+        .unwrap_or_default();
+    let fill = |key: &mut Option<SymmetricKey>, old| {
+        let given = key.take().or(old);
+        *key = Some(given.unwrap_or_else(random_key));
+    };
+    fill(&mut keys.primary_key, old.primary_key);
+    fill(&mut keys.secondary_key, old.secondary_key);
+}
+
+/// 64 random bytes, as the service makes them.
+pub fn random_key() -> SymmetricKey {
+    SymmetricKey::from_bytes(&rand::random::<[u8; 64]>())
+}
+
+fn read<E: Entry>(key: &Key, document: &Document) -> Result<E, Error> {
+    serde_json::from_slice(&document.body).map_err(|_| Error::Damaged(key.to_string()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,228 @@
+//! Why a DPS refuses, in sentences: one for each rule, with the arithmetic and the next step.
+//!
+//! What may not enter: keys, tokens and signatures; the text under a signature may.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use azimuth_broker::{Answer, Refusal};
+use azimuth_wire::sas::{CLOCK_SKEW_SECONDS, Malformed};
+use azimuth_wire::time::Timestamp;
+use azimuth_wire::user_name::InvalidUserName;
+use azimuth_wire::{IdScope, RegistrationId};
+
+use crate::allocation::NoHub;
+use crate::attestation::Rejection;
+use crate::linked_hub::HubError;
+
+const UNAUTHORIZED: Answer = Answer::Response(401);
+const NOT_AUTHORIZED: Answer = Answer::Connack(5);
+
+pub fn unknown_scope(given: &IdScope, ours: &IdScope) -> Refusal {
+    let sentence = format!("this Device Provisioning Service has the id scope {ours}, not {given}");
+    // Azure answers `server unavailable`, as if the tenant's server could not be found.
+    Refusal::new("unknown-id-scope", Answer::Connack(3), sentence)
+        .fact("id scope given", given)
+        .fact("id scope here", ours)
+}
+
+pub fn bad_user_name(error: &InvalidUserName) -> Refusal {
+    let kind = match error {
+        InvalidUserName::ClientId { .. } => "client-id-mismatch",
+        InvalidUserName::NoApiVersion | InvalidUserName::ApiVersion(_) => "bad-api-version",
+        InvalidUserName::RegistrationId(_) | InvalidUserName::Id(_) => "bad-registration-id",
+        InvalidUserName::Missing
+        | InvalidUserName::Shape(_)
+        | InvalidUserName::DpsShape(_)
+        | InvalidUserName::IdScope(_) => "bad-user-name",
+    };
+    Refusal::new(kind, NOT_AUTHORIZED, error.to_string())
+}
+
+pub fn no_user_name() -> Refusal {
+    let sentence = "the CONNECT has no user name; a Device Provisioning Service expects \
+        `{id scope}/registrations/{registration id}/api-version=2019-03-31`";
+    Refusal::new("bad-user-name", NOT_AUTHORIZED, sentence)
+}
+
+pub fn unknown_api_version(given: impl std::fmt::Display) -> Refusal {
+    let sentence = format!(
+        "the api-version {given} was never one of the Device Provisioning Service; use 2019-03-31 or 2021-06-01"
+    );
+    Refusal::new("bad-api-version", NOT_AUTHORIZED, sentence)
+}
+
+pub fn no_credentials() -> Refusal {
+    let sentence = "the CONNECT has neither a password (a SAS token) nor a client certificate";
+    Refusal::new("no-credentials", NOT_AUTHORIZED, sentence)
+}
+
+pub fn certificate_not_simulated() -> Refusal {
+    let sentence = "the device showed a certificate; X.509 attestation is not simulated yet, \
+        use a symmetric key";
+    Refusal::new("not-supported", UNAUTHORIZED, sentence)
+}
+
+pub fn malformed_token(error: Malformed) -> Refusal {
+    let sentence = format!("the password is not a SAS token: {error}");
+    Refusal::new("malformed-token", UNAUTHORIZED, sentence)
+}
+
+pub fn rejected(id: &RegistrationId, rejection: Rejection) -> Refusal {
+    match rejection {
+        Rejection::Resource { given, expected } => {
+            let sentence = format!("the token is for `{given}`, the connection for `{expected}`");
+            Refusal::new("wrong-resource", UNAUTHORIZED, sentence)
+        }
+        Rejection::Expired { expiry, now } => {
+            let late = now.saturating_sub(expiry);
+            let sentence = format!(
+                "the token expired {late} s ago; {CLOCK_SKEW_SECONDS} s are allowed for a clock that is off. Make a new token, or set the device's clock"
+            );
+            Refusal::new("sas-expired", UNAUTHORIZED, sentence)
+                .fact("expiry", time(expiry))
+                .fact("time here", time(now))
+                .fact("seconds late", late)
+                .fact("seconds allowed", CLOCK_SKEW_SECONDS)
+        }
+        Rejection::WrongKey { string_to_sign } => {
+            let sentence = format!(
+                "neither key of the individual enrollment {id} signed the token; an individual enrollment decides alone, groups are not tried"
+            );
+            Refusal::new("wrong-key", UNAUTHORIZED, sentence).fact("text signed", string_to_sign)
+        }
+        Rejection::GroupKey { group } => {
+            let sentence = format!(
+                "the token is signed with the key of the enrollment group {group} itself; a device signs with its derived key, base64(HMAC-SHA256(group key, \"{id}\"))"
+            );
+            Refusal::new("group-key", UNAUTHORIZED, sentence).fact("enrollment group", group)
+        }
+        Rejection::Unknown {
+            groups,
+            string_to_sign,
+        } => {
+            let sentence = format!(
+                "there is no individual enrollment {id}, and the token is not signed with a key derived for it from any of {groups} enrollment groups"
+            );
+            Refusal::new("unknown-registration", UNAUTHORIZED, sentence)
+                .fact("text signed", string_to_sign)
+                .fact("enrollment groups tried", groups)
+        }
+        Rejection::OtherKind { kind } => {
+            let sentence =
+                format!("the individual enrollment {id} wants {kind}, the device sent a SAS token");
+            Refusal::new("wrong-attestation", UNAUTHORIZED, sentence)
+        }
+    }
+}
+
+pub fn disabled(id: &RegistrationId, group: Option<&str>) -> Refusal {
+    let sentence = match group {
+        Some(group) => format!("the enrollment group {group} of {id} is disabled"),
+        None => format!("the individual enrollment {id} is disabled"),
+    };
+    Refusal::new("enrollment-disabled", Answer::Response(200), sentence)
+}
+
+pub fn unknown_topic(sentence: String) -> Refusal {
+    Refusal::new("unknown-topic", Answer::Close, sentence)
+}
+
+pub fn unknown_filter(filter: &str) -> Refusal {
+    let shown: String = filter.chars().take(200).collect();
+    let sentence =
+        format!("a device may subscribe to `$dps/registrations/res/#` only, not to `{shown}`");
+    Refusal::new("unknown-filter", Answer::SubackFailure, sentence)
+}
+
+pub fn unknown_operation(operation: &str) -> Refusal {
+    let shown: String = operation.chars().take(80).collect();
+    let sentence = format!("there is no operation `{shown}` of this registration; register again");
+    Refusal::new("unknown-operation", Answer::Response(404), sentence)
+}
+
+pub fn bad_body(error: &serde_json::Error) -> Refusal {
+    let sentence =
+        format!("the body of register is not the JSON of a registration request: {error}");
+    Refusal::new("bad-body", Answer::Response(400), sentence)
+}
+
+pub fn body_too_large(bytes: usize, most: usize) -> Refusal {
+    let sentence = format!("the body of register has {bytes} bytes; {most} are allowed");
+    Refusal::new("oversize", Answer::Response(400), sentence)
+}
+
+pub fn other_registration(given: &str, id: &RegistrationId) -> Refusal {
+    let shown: String = given.chars().take(140).collect();
+    let sentence =
+        format!("the body names the registration `{shown}`, the connection is that of {id}");
+    Refusal::new("registration-id-mismatch", UNAUTHORIZED, sentence)
+}
+
+pub fn tpm_over_mqtt() -> Refusal {
+    let sentence = "TPM attestation is not offered over MQTT";
+    Refusal::new("tpm-over-mqtt", UNAUTHORIZED, sentence)
+}
+
+pub fn csr_not_simulated() -> Refusal {
+    let sentence = "certificate signing requests are not simulated yet";
+    Refusal::new("not-supported", Answer::Response(400), sentence)
+}
+
+pub fn busy() -> Refusal {
+    let sentence = "too many registrations are under way; the device is asked to come back";
+    Refusal::new("busy", Answer::Response(429), sentence)
+}
+
+pub fn store_failed(error: &crate::Error) -> Refusal {
+    Refusal::new(
+        "store-failed",
+        Answer::Response(500),
+        format!("the registration could not be read or written: {error}"),
+    )
+}
+
+pub fn no_hub(id: &RegistrationId, why: NoHub) -> Refusal {
+    let because = match why {
+        NoHub::NoneLinked => "no hub is linked to this Device Provisioning Service",
+        NoHub::NoneOfTheNamed => "none of the hubs in its enrollment's iotHubs is linked",
+        NoHub::AllExcluded => {
+            "every linked hub is kept out of allocation (applyAllocationPolicy is false)"
+        }
+        NoHub::NotOne => "static allocation needs exactly one linked hub in iotHubs",
+        NoHub::Custom => "custom allocation by webhook is not simulated yet",
+    };
+    let sentence = format!("no hub can be chosen for {id}: {because}");
+    Refusal::new("no-hub", Answer::Response(200), sentence)
+}
+
+pub fn hub_failed(hub: &str, error: &HubError, final_answer: bool) -> Refusal {
+    match error {
+        HubError::Unreachable(cause) => {
+            let next = if final_answer {
+                "the registration failed"
+            } else {
+                "it is asked again"
+            };
+            let sentence = format!("the hub {hub} cannot be reached: {cause}; {next}");
+            let status = if final_answer { 200 } else { 202 };
+            Refusal::new("hub-unreachable", Answer::Response(status), sentence)
+        }
+        HubError::Refused { status: 401, .. } => {
+            let sentence = format!(
+                "the hub {hub} refused the key of its link; update the linked hub's connection string"
+            );
+            Refusal::new("hub-key-refused", Answer::Response(200), sentence).fact("hub", hub)
+        }
+        HubError::Refused { status, .. } => {
+            let sentence =
+                format!("the hub {hub} answered {status} when the device was to be written");
+            Refusal::new("hub-refused", Answer::Response(200), sentence).fact("hub", hub)
+        }
+    }
+}
+
+fn time(seconds: u64) -> Timestamp {
+    UNIX_EPOCH
+        .checked_add(Duration::from_secs(seconds))
+        .map_or(Timestamp::NEVER, Timestamp::from)
+}

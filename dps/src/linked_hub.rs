@@ -1,0 +1,318 @@
+//! A hub seen from here: its service REST API, called with a linked hub's connection string.
+//!
+//! Connections are kept, requests at once are bounded per hub, so that a slow hub holds up nobody
+//! else. What may not enter: which hub a device gets, and how often to try again.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use azimuth_clock::Clock;
+use azimuth_wire::time::unix_seconds;
+use azimuth_wire::{DeviceId, SymmetricKey, percent, sas};
+use parking_lot::Mutex;
+use reqwest::{Method, StatusCode};
+use serde::Deserialize;
+use serde_json::json;
+use tokio::sync::Semaphore;
+
+use crate::allocation::Candidate;
+use crate::attestation::DeviceKeys;
+use crate::config::LinkedHubConfig;
+use crate::error::Error;
+
+/// One linked hub.
+pub struct LinkedHub {
+    host: String,
+    region: String,
+    weight: u16,
+    apply_allocation_policy: bool,
+    address: Option<IpAddr>,
+    base: String,
+    key_name: String,
+    key: SymmetricKey,
+    token: Mutex<Option<(String, u64)>>,
+    client: reqwest::Client,
+    permits: Semaphore,
+    clock: Arc<dyn Clock>,
+}
+
+/// A device as it is to be in the hub.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    pub id: &'a DeviceId,
+    pub keys: &'a DeviceKeys,
+    pub iot_edge: bool,
+}
+
+/// Why a hub did not do what it was asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HubError {
+    /// No answer, or one that says to try again later.
+    #[error("{0}")]
+    Unreachable(String),
+    /// It answered, and will answer the same again.
+    #[error("the hub answered {status}")]
+    Refused { status: u16, body: String },
+}
+
+impl LinkedHub {
+    /// Requests to one hub at once.
+    const AT_ONCE: usize = 64;
+
+    pub fn new(
+        config: &LinkedHubConfig,
+        tls: rustls::ClientConfig,
+        timeout: Duration,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, Error> {
+        let string = &config.connection_string;
+        let host = string.host_name.to_ascii_lowercase();
+        let (Some(key_name), Some(key)) = (string.key_name.clone(), string.key.clone()) else {
+            return Err(Error::LinkedHub(host));
+        };
+        let mut client = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .tcp_nodelay(true)
+            .pool_max_idle_per_host(Self::AT_ONCE)
+            .connect_timeout(timeout.min(Duration::from_secs(5)))
+            .timeout(timeout);
+        if let Some(address) = config.address {
+            client = client.resolve(&host, SocketAddr::new(address, config.https_port));
+        }
+        Ok(Self {
+            base: format!("https://{host}:{}", config.https_port),
+            host,
+            region: config.region.clone(),
+            weight: config.weight,
+            apply_allocation_policy: config.apply_allocation_policy,
+            address: config.address,
+            key_name,
+            key,
+            token: Mutex::default(),
+            client: client.build().map_err(Error::Client)?,
+            permits: Semaphore::new(Self::AT_ONCE),
+            clock,
+        })
+    }
+
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Where it is, for devices that speak in addresses.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.address
+    }
+
+    pub fn candidate(&self) -> Candidate<'_> {
+        Candidate {
+            host: &self.host,
+            region: &self.region,
+            weight: self.weight,
+            apply_allocation_policy: self.apply_allocation_policy,
+        }
+    }
+
+    /// Makes the device; one that is there already is given the credential.
+    pub async fn create(&self, wanted: Wanted<'_>) -> Result<(), HubError> {
+        let made = self.put(wanted, "enabled", None).await?;
+        match made.status {
+            StatusCode::CONFLICT => self.keep(wanted).await,
+            _ => made.done().map(drop),
+        }
+    }
+
+    /// Makes sure that the device is there with this credential; touches nothing else of it.
+    pub async fn keep(&self, wanted: Wanted<'_>) -> Result<(), HubError> {
+        for _ in 0..Self::RACES {
+            let found = self.request(Method::GET, wanted.id, None, None).await?;
+            let written = if found.status == StatusCode::NOT_FOUND {
+                self.put(wanted, "enabled", None).await?
+            } else {
+                let found = found.done()?;
+                let device: Device =
+                    serde_json::from_str(&found.body).map_err(|_| HubError::Refused {
+                        status: found.status.as_u16(),
+                        body: "the hub's answer is not a device".into(),
+                    })?;
+                if device.has(wanted) {
+                    return Ok(());
+                }
+                let etag = format!("\"{}\"", device.etag);
+                self.put(wanted, &device.status, Some(&etag)).await?
+            };
+            // Somebody else changed the device in between: look again.
+            let raced = [StatusCode::CONFLICT, StatusCode::PRECONDITION_FAILED];
+            if !raced.contains(&written.status) {
+                return written.done().map(drop);
+            }
+        }
+        let sentence = "the device changed again and again while it was written";
+        Err(HubError::Unreachable(sentence.into()))
+    }
+
+    /// Removes the device, if it is there.
+    pub async fn remove(&self, id: &DeviceId) -> Result<(), HubError> {
+        let gone = self.request(Method::DELETE, id, Some("*"), None).await?;
+        match gone.status {
+            StatusCode::NOT_FOUND => Ok(()),
+            _ => gone.done().map(drop),
+        }
+    }
+
+    async fn put(
+        &self,
+        wanted: Wanted<'_>,
+        status: &str,
+        etag: Option<&str>,
+    ) -> Result<Answer, HubError> {
+        let body = json!({
+            "deviceId": wanted.id,
+            "status": status,
+            "authentication": {
+                "type": "sas",
+                "symmetricKey": {
+                    "primaryKey": wanted.keys.primary,
+                    "secondaryKey": wanted.keys.secondary,
+                },
+            },
+            "capabilities": { "iotEdge": wanted.iot_edge },
+        });
+        let body = Some(body.to_string());
+        self.request(Method::PUT, wanted.id, etag, body).await
+    }
+
+    async fn request(
+        &self,
+        method: Method,
+        id: &DeviceId,
+        etag: Option<&str>,
+        body: Option<String>,
+    ) -> Result<Answer, HubError> {
+        let _permit = self.permits.acquire().await;
+        let id = percent::encode(id.as_str());
+        let url = format!("{}/devices/{id}?api-version={API_VERSION}", self.base);
+        let mut request = self
+            .client
+            .request(method, url)
+            .header("authorization", self.token());
+        if let Some(etag) = etag {
+            request = request.header("if-match", etag);
+        }
+        if let Some(body) = body {
+            request = request
+                .header("content-type", "application/json; charset=utf-8")
+                .body(body);
+        }
+        let response = request.send().await.map_err(|error| unreachable(&error))?;
+        let status = response.status();
+        if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
+            let sentence = format!("it answered {}", status.as_u16());
+            return Err(HubError::Unreachable(sentence));
+        }
+        let body = response.text().await.map_err(|error| unreachable(&error))?;
+        Ok(Answer { status, body })
+    }
+
+    /// A token with at least ten minutes to go.
+    fn token(&self) -> String {
+        let now = unix_seconds(self.clock.utc());
+        let mut token = self.token.lock();
+        if let Some((text, expiry)) = &*token
+            && *expiry > now + 600
+            && *expiry <= now + 3600
+        {
+            return text.clone();
+        }
+        let expiry = now + 3600;
+        let text = sas::sign(&self.host, &self.key, expiry, Some(&self.key_name));
+        *token = Some((text.clone(), expiry));
+        text
+    }
+
+    /// Reads of a device that somebody else is writing.
+    const RACES: usize = 4;
+}
+
+struct Answer {
+    status: StatusCode,
+    body: String,
+}
+
+impl Answer {
+    fn done(self) -> Result<Self, HubError> {
+        if self.status.is_success() {
+            return Ok(self);
+        }
+        Err(HubError::Refused {
+            status: self.status.as_u16(),
+            body: self.body,
+        })
+    }
+}
+
+/// What is read of a device identity.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Device {
+    etag: String,
+    status: String,
+    #[serde(default)]
+    authentication: Option<Authentication>,
+    #[serde(default)]
+    capabilities: Option<Capabilities>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Authentication {
+    #[serde(rename = "type")]
+    kind: String,
+    symmetric_key: Option<Keys>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Keys {
+    primary_key: Option<String>,
+    secondary_key: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Capabilities {
+    #[serde(default)]
+    iot_edge: bool,
+}
+
+impl Device {
+    fn has(&self, wanted: Wanted<'_>) -> bool {
+        let edge = self.capabilities.as_ref().is_some_and(|have| have.iot_edge);
+        let keys = |auth: &Authentication| {
+            let have = auth.symmetric_key.as_ref();
+            auth.kind == "sas"
+                && have.is_some_and(|have| {
+                    have.primary_key.as_deref() == Some(wanted.keys.primary.reveal())
+                        && have.secondary_key.as_deref() == Some(wanted.keys.secondary.reveal())
+                })
+        };
+        edge == wanted.iot_edge && self.authentication.as_ref().is_some_and(keys)
+    }
+}
+
+/// The last cause says most: a refused connection, an unknown name, a certificate.
+fn unreachable(error: &reqwest::Error) -> HubError {
+    if error.is_timeout() {
+        return HubError::Unreachable("it did not answer in time".into());
+    }
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    HubError::Unreachable(cause.to_string())
+}
+
+const API_VERSION: &str = "2021-04-12";

@@ -1,0 +1,430 @@
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
+use std::time::{Duration, UNIX_EPOCH};
+
+use azimuth_clock::ManualClock;
+use azimuth_wire::SymmetricKey;
+use azimuth_wire::sas;
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+use super::*;
+use crate::enrollment::Rules;
+use crate::registration::Record;
+
+const HOST: &str = "contoso-dps.azure-devices-provisioning.net";
+const KEY: &str = "2NG4SZFYHobo5ITHool++/lmb3Xz7SNyrfnLEapRDNA=";
+const NOW: u64 = 1_800_000_000;
+
+struct Api {
+    office: Arc<Office>,
+}
+
+struct Reply {
+    status: u16,
+    headers: HeaderMap,
+    body: Value,
+}
+
+impl Api {
+    fn new() -> Self {
+        let store = azimuth_storage::memory();
+        let rules = Rules::new(vec!["contoso-hub-east.azure-devices.net".into()]);
+        let key: SymmetricKey = KEY.parse().unwrap();
+        let office = Office {
+            enrollments: Arc::new(Enrollments::open(store.clone(), rules).unwrap()),
+            store,
+            policy: PolicyKeys {
+                name: "provisioningserviceowner".into(),
+                primary_key: key.clone(),
+                secondary_key: key,
+            },
+            host_names: vec![HOST.into()],
+            ledger: Arc::new(Ledger::new("dps")),
+            clock: Arc::new(ManualClock::at(UNIX_EPOCH + Duration::from_secs(NOW))),
+            stop: CancellationToken::new(),
+        };
+        Self {
+            office: Arc::new(office),
+        }
+    }
+
+    fn token() -> String {
+        let key = KEY.parse().unwrap();
+        sas::sign(HOST, &key, NOW + 60, Some("provisioningserviceowner"))
+    }
+
+    async fn raw(&self, request: Request) -> Response {
+        router(self.office.clone()).oneshot(request).await.unwrap()
+    }
+
+    async fn send(&self, method: &str, path: &str, etag: Option<&str>, body: Value) -> Reply {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("{path}?api-version=2021-10-01"))
+            .header("host", HOST)
+            .header("authorization", Self::token());
+        if let Some(etag) = etag {
+            request = request.header("if-match", etag);
+        }
+        let body = if body.is_null() {
+            Body::empty()
+        } else {
+            Body::from(body.to_string())
+        };
+        let response = self.raw(request.body(body).unwrap()).await;
+        Reply::read(response).await
+    }
+
+    fn last_kind(&self) -> &'static str {
+        self.office.ledger.since(0).last().unwrap().refusal.kind
+    }
+}
+
+impl Reply {
+    async fn read(response: Response) -> Self {
+        let (parts, body) = response.into_parts();
+        let body = to_bytes(body, 1 << 20).await.unwrap();
+        Self {
+            status: parts.status.as_u16(),
+            headers: parts.headers,
+            body: serde_json::from_slice(&body).unwrap_or_default(),
+        }
+    }
+}
+
+fn examples() -> Value {
+    let vectors: Value =
+        serde_json::from_str(include_str!("../../tests/vectors/dps.json")).unwrap();
+    vectors["serviceExamples"].clone()
+}
+
+#[tokio::test]
+async fn an_enrollment_lives_from_put_to_delete() {
+    let api = Api::new();
+    let example = examples()["individualSymmetricPut"]["body"].clone();
+    let put = api
+        .send("PUT", "/enrollments/dev-001", None, example.clone())
+        .await;
+    assert_eq!(put.status, 200);
+    assert_eq!(put.headers["x-ms-item-type"], "Enrollment");
+    assert_eq!(
+        put.headers["content-type"],
+        "application/json; charset=utf-8"
+    );
+    assert!(put.headers.contains_key("x-ms-request-id"));
+    assert_eq!(put.body["attestation"], example["attestation"]);
+    let etag = put.body["etag"].as_str().unwrap();
+
+    let got = api
+        .send("GET", "/Enrollments/DEV-001", None, Value::Null)
+        .await;
+    assert_eq!(got.body["attestation"], json!({ "type": "symmetricKey" }));
+    assert_eq!(got.body["etag"], etag);
+    assert_eq!(got.body["initialTwin"], example["initialTwin"]);
+    let keys = api
+        .send(
+            "POST",
+            "/enrollments/dev-001/attestationmechanism",
+            None,
+            Value::Null,
+        )
+        .await;
+    assert_eq!(keys.body, example["attestation"]);
+
+    let again = api
+        .send("PUT", "/enrollments/dev-001", None, example.clone())
+        .await;
+    assert_eq!(
+        (again.status, &again.headers["x-ms-error-code"]),
+        (409, &"409001".parse().unwrap())
+    );
+    let stale = api
+        .send(
+            "PUT",
+            "/enrollments/dev-001",
+            Some("\"old\""),
+            example.clone(),
+        )
+        .await;
+    assert_eq!(stale.status, 412);
+    let fresh = api
+        .send(
+            "PUT",
+            "/enrollments/dev-001",
+            Some(&format!("\"{etag}\"")),
+            example,
+        )
+        .await;
+    assert_eq!(fresh.status, 200);
+    assert_eq!(
+        api.send("DELETE", "/enrollments/dev-001", None, Value::Null)
+            .await
+            .status,
+        204
+    );
+    let gone = api
+        .send("DELETE", "/enrollments/dev-001", None, Value::Null)
+        .await;
+    assert_eq!(
+        (gone.status, &gone.body["errorCode"]),
+        (404, &json!(404_201))
+    );
+    assert_eq!(gone.body["message"], "Enrollment not found.");
+}
+
+#[tokio::test]
+async fn a_group_lives_from_put_to_delete() {
+    let api = Api::new();
+    let example = examples()["groupSymmetricPut"]["body"].clone();
+    let put = api
+        .send(
+            "PUT",
+            "/enrollmentGroups/contoso-devices",
+            None,
+            example.clone(),
+        )
+        .await;
+    assert_eq!(
+        (put.status, &put.headers["x-ms-item-type"]),
+        (200, &"EnrollmentGroup".parse().unwrap())
+    );
+    let got = api
+        .send(
+            "GET",
+            "/enrollmentGroups/contoso-devices",
+            None,
+            Value::Null,
+        )
+        .await;
+    assert_eq!(got.body["attestation"], examples()["groupGetAttestation"]);
+    let keys = api
+        .send(
+            "POST",
+            "/enrollmentgroups/contoso-devices/attestationmechanism",
+            None,
+            Value::Null,
+        )
+        .await;
+    assert_eq!(keys.body, example["attestation"]);
+    assert_eq!(
+        api.send(
+            "DELETE",
+            "/enrollmentGroups/contoso-devices",
+            Some("*"),
+            Value::Null
+        )
+        .await
+        .status,
+        204
+    );
+}
+
+#[tokio::test]
+async fn registrations_are_shown_and_forgotten() {
+    let api = Api::new();
+    let missing = api
+        .send("GET", "/registrations/dev-1", None, Value::Null)
+        .await;
+    assert_eq!(missing.body["errorCode"], 404_202);
+    let state: RegistrationState = serde_json::from_value(json!({
+        "registrationId": "Dev-1", "status": "assigned", "assignedHub": "a.net", "etag": "e" }))
+    .unwrap();
+    let record = Record {
+        state,
+        group: None,
+        operation: String::new(),
+    };
+    let key = records::registration_key("dev-1");
+    let change = Change::put(key, Expect::Absent, records::write(&record));
+    api.office.store.commit(vec![change]).await.unwrap();
+    let found = api
+        .send("GET", "/registrations/DEV-1", None, Value::Null)
+        .await;
+    assert_eq!(
+        (&found.headers["x-ms-item-type"], &found.body["assignedHub"]),
+        (&"DeviceRegistration".parse().unwrap(), &json!("a.net"))
+    );
+    assert_eq!(
+        api.send("DELETE", "/registrations/dev-1", Some("x"), Value::Null)
+            .await
+            .status,
+        412
+    );
+    assert_eq!(
+        api.send("DELETE", "/registrations/dev-1", Some("e"), Value::Null)
+            .await
+            .status,
+        204
+    );
+    assert_eq!(
+        api.send("GET", "/registrations/dev-1", None, Value::Null)
+            .await
+            .status,
+        404
+    );
+}
+
+#[tokio::test]
+async fn requests_that_cannot_be_served_say_why() {
+    let api = Api::new();
+    let body = json!({ "registrationId": "a", "attestation": { "type": "symmetricKey", "symmetricKey": {} } });
+    for (method, path, body, status, kind) in [
+        (
+            "PUT",
+            "/enrollments/b",
+            body.clone(),
+            400,
+            "invalid-request",
+        ),
+        (
+            "PUT",
+            "/enrollments/a",
+            json!({ "registrationId": "a" }),
+            400,
+            "invalid-request",
+        ),
+        (
+            "PUT",
+            "/enrollments/a%20b",
+            json!({ "registrationId": "a b" }),
+            400,
+            "invalid-request",
+        ),
+        (
+            "PUT",
+            "/enrollments/a",
+            json!({ "registrationId": "a", "attestation": { "type": "tpm", "tpm": {} } }),
+            400,
+            "not-supported",
+        ),
+        (
+            "POST",
+            "/enrollments/query",
+            json!({ "query": "*" }),
+            400,
+            "not-supported",
+        ),
+        ("POST", "/enrollments/", json!({}), 400, "not-supported"),
+        ("POST", "/enrollments/a", body, 405, "method-not-allowed"),
+        ("GET", "/nothing", Value::Null, 404, "unknown-path"),
+        (
+            "GET",
+            "/enrollments/a",
+            Value::Null,
+            404,
+            "unknown-enrollment",
+        ),
+    ] {
+        let reply = api.send(method, path, None, body).await;
+        assert_eq!(
+            (reply.status, api.last_kind()),
+            (status, kind),
+            "{method} {path}"
+        );
+        assert!(reply.body["trackingId"].as_str().unwrap().len() == 36);
+        assert!(!reply.body["message"].as_str().unwrap().is_empty());
+    }
+    let request = Request::builder()
+        .uri("/enrollments/a")
+        .header("authorization", Api::token());
+    let reply = Reply::read(api.raw(request.body(Body::empty()).unwrap()).await).await;
+    assert_eq!(reply.status, 400);
+    assert!(
+        reply.body["message"]
+            .as_str()
+            .unwrap()
+            .contains("api-version")
+    );
+}
+
+#[tokio::test]
+async fn only_tokens_of_the_policy_open_the_door() {
+    let api = Api::new();
+    let key: SymmetricKey = KEY.parse().unwrap();
+    let other = SymmetricKey::from_bytes(&[7; 32]);
+    let owner = Some("provisioningserviceowner");
+    let signed = |resource: &str, key: &SymmetricKey, expiry, name| {
+        Some(sas::sign(resource, key, expiry, name))
+    };
+    for (token, kind) in [
+        (None, "no-credentials"),
+        (Some("rubbish".into()), "malformed-token"),
+        (
+            signed(HOST, &key, NOW + 60, Some("somebody")),
+            "unknown-policy",
+        ),
+        (signed(HOST, &key, NOW + 60, None), "unknown-policy"),
+        (signed(HOST, &other, NOW + 60, owner), "wrong-key"),
+        (signed(HOST, &key, NOW - 400, owner), "sas-expired"),
+        (
+            signed("another.net", &key, NOW + 60, owner),
+            "wrong-resource",
+        ),
+        (
+            signed(&format!("{HOST}/enrollmentGroups"), &key, NOW + 60, owner),
+            "wrong-resource",
+        ),
+        (
+            signed(&format!("{HOST}/enrollments"), &key, NOW + 60, owner),
+            "unknown-enrollment",
+        ),
+        (
+            signed("127.0.0.10", &key, NOW + 60, owner),
+            "unknown-enrollment",
+        ),
+    ] {
+        let mut request = Request::builder()
+            .uri("/enrollments/a?api-version=2021-10-01")
+            .header("host", "127.0.0.10:443");
+        if let Some(token) = token {
+            request = request.header("authorization", token);
+        }
+        let reply = Reply::read(api.raw(request.body(Body::empty()).unwrap()).await).await;
+        let status = if kind == "unknown-enrollment" {
+            404
+        } else {
+            401
+        };
+        assert_eq!((api.last_kind(), reply.status), (kind, status));
+    }
+}
+
+#[tokio::test]
+async fn refusals_come_as_lines_and_new_ones_follow() {
+    let api = Api::new();
+    let _ = api.send("GET", "/enrollments/a", None, Value::Null).await;
+    let request = Request::builder()
+        .uri("/azimuth/refusals?after=0&follow=true")
+        .header("host", HOST)
+        .header("authorization", Api::token());
+    let response = api.raw(request.body(Body::empty()).unwrap()).await;
+    let mut body = response.into_body();
+    let line = next(&mut body).await;
+    assert_eq!(
+        (&line["number"], &line["kind"]),
+        (&json!(1), &json!("unknown-enrollment"))
+    );
+    assert_eq!(
+        (&line["operation"], &line["answer"]),
+        (&json!("request"), &json!("HTTP 404 Not Found"))
+    );
+    let _ = api.send("GET", "/enrollments/b", None, Value::Null).await;
+    assert_eq!(next(&mut body).await["number"], 2);
+    api.office.stop.cancel();
+    let end = std::future::poll_fn(|context| {
+        hyper::body::Body::poll_frame(std::pin::Pin::new(&mut body), context)
+    });
+    assert!(end.await.is_none());
+}
+
+async fn next<B>(body: &mut B) -> Value
+where
+    B: hyper::body::Body<Data = bytes::Bytes> + Unpin,
+    B::Error: std::fmt::Debug,
+{
+    let frame = std::future::poll_fn(|context| {
+        hyper::body::Body::poll_frame(std::pin::Pin::new(&mut *body), context)
+    });
+    let data = frame.await.unwrap().unwrap().into_data().unwrap();
+    serde_json::from_slice(&data).unwrap()
+}

@@ -1,0 +1,315 @@
+//! A DPS as a running thing: everything put together on a thread of its own.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use azimuth_broker::{
+    Behind, Consumer, Envelopes, FrontDoor, FrontDoorConfig, Lane, Ledger, Presence,
+};
+use azimuth_clock::Clock;
+use azimuth_storage::{Change, Expect, Key, Store};
+use azimuth_wire::connection_string::ConnectionString;
+use azimuth_wire::policy::{DPS_OWNER, PolicyKeys};
+use azimuth_wire::{IdScope, SymmetricKey};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::assigner::Assigner;
+use crate::config::{DpsConfig, PolicyKeySource};
+use crate::device::Desk;
+use crate::enrollment::{Enrollments, Rules, random_key};
+use crate::error::Error;
+use crate::linked_hub::LinkedHub;
+use crate::operation::Operations;
+use crate::records;
+use crate::rest::{self, Office};
+
+/// A Device Provisioning Service.
+#[derive(Debug)]
+pub struct Dps;
+
+impl Dps {
+    /// Starts; returns once it listens. Blocks the caller for that long.
+    pub fn start(config: DpsConfig, clock: Arc<dyn Clock>) -> Result<RunningDps, Error> {
+        let stop = CancellationToken::new();
+        let (ready, started) = oneshot::channel();
+        let name = config.name.clone();
+        let signal = stop.clone();
+        let thread = std::thread::Builder::new()
+            .name(name)
+            .spawn(move || run(config, clock, signal, ready))
+            .map_err(Error::Thread)?;
+        let gone = || Error::Thread(std::io::Error::other("it ended while starting"));
+        let facts = started.blocking_recv().unwrap_or_else(|_| Err(gone()))?;
+        Ok(RunningDps {
+            facts,
+            stop,
+            thread: Some(thread),
+        })
+    }
+}
+
+/// A DPS that listens. Stops when dropped.
+#[derive(Debug)]
+pub struct RunningDps {
+    facts: Facts,
+    stop: CancellationToken,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Facts {
+    mqtt: Vec<SocketAddr>,
+    https: Vec<SocketAddr>,
+    unbound: Vec<(SocketAddr, String)>,
+    connection_string: ConnectionString,
+    id_scope: IdScope,
+}
+
+impl RunningDps {
+    /// Where MQTT is served.
+    pub fn mqtt(&self) -> &[SocketAddr] {
+        &self.facts.mqtt
+    }
+
+    /// Where HTTPS is served.
+    pub fn https(&self) -> &[SocketAddr] {
+        &self.facts.https
+    }
+
+    /// HTTPS addresses that could not be bound, and why.
+    pub fn unbound(&self) -> &[(SocketAddr, String)] {
+        &self.facts.unbound
+    }
+
+    /// Of the policy `provisioningserviceowner`.
+    pub fn connection_string(&self) -> &ConnectionString {
+        &self.facts.connection_string
+    }
+
+    pub fn id_scope(&self) -> &IdScope {
+        &self.facts.id_scope
+    }
+
+    /// Ends every connection and waits until all is stored.
+    pub fn stop(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        self.stop.cancel();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread of the DPS panicked");
+        }
+    }
+}
+
+impl Drop for RunningDps {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn run(
+    config: DpsConfig,
+    clock: Arc<dyn Clock>,
+    stop: CancellationToken,
+    ready: oneshot::Sender<Result<Facts, Error>>,
+) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let _ = ready.send(Err(Error::Thread(error)));
+            return;
+        }
+    };
+    runtime.block_on(async {
+        let store = match open_store(&config) {
+            Ok(store) => store,
+            Err(error) => {
+                let _ = ready.send(Err(error));
+                return;
+            }
+        };
+        match open(config, store.clone(), clock, stop.clone()).await {
+            Ok((door, facts)) => {
+                // Nobody waits any more: the caller is gone and will drop what it never got.
+                if ready.send(Ok(facts)).is_ok() {
+                    stop.cancelled().await;
+                }
+                door.close().await;
+            }
+            Err(error) => {
+                let _ = ready.send(Err(error));
+            }
+        }
+        store.close();
+    });
+}
+
+fn open_store(config: &DpsConfig) -> Result<Arc<dyn Store>, Error> {
+    let Some(folder) = &config.folder else {
+        return Ok(azimuth_storage::memory());
+    };
+    std::fs::create_dir_all(folder).map_err(Error::Thread)?;
+    Ok(azimuth_storage::open(&folder.join("dps.redb"))?)
+}
+
+async fn open(
+    config: DpsConfig,
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    stop: CancellationToken,
+) -> Result<(FrontDoor<Desk>, Facts), Error> {
+    let policy = policy_keys(&config, &*store).await?;
+    let hubs = linked_hubs(&config, &clock)?;
+    let addresses: HashMap<String, IpAddr> = hubs
+        .iter()
+        .filter_map(|hub| Some((hub.host().to_owned(), hub.address()?)))
+        .collect();
+    let rules = Rules::new(hubs.iter().map(|hub| hub.host().to_owned()).collect());
+    let enrollments = Arc::new(Enrollments::open(store.clone(), rules)?);
+    declare(&config, &enrollments, &*clock).await?;
+    let ledger = Arc::new(Ledger::new(&config.name));
+    let operations = Arc::new(Operations::new(
+        config.pace.operation_life,
+        config.pace.assigning_polls,
+        Operations::REGISTRATIONS,
+    ));
+    let (jobs, waiting) = mpsc::channel(Assigner::WAITING);
+    let desk = Arc::new(Desk {
+        id_scope: config.id_scope.clone(),
+        enrollments: enrollments.clone(),
+        operations: operations.clone(),
+        store: store.clone(),
+        jobs,
+        ledger: ledger.clone(),
+        clock: clock.clone(),
+        retry_after: config.pace.retry_after,
+        assigned_hub_form: config.assigned_hub_form,
+        addresses,
+    });
+    let office = Arc::new(Office {
+        enrollments,
+        store: store.clone(),
+        policy: policy.clone(),
+        host_names: config.host_names.clone(),
+        ledger: ledger.clone(),
+        clock: clock.clone(),
+        stop: stop.clone(),
+    });
+    let assigner = Arc::new(Assigner {
+        store,
+        operations,
+        hubs,
+        regions: config.regions,
+        allocation: config.allocation,
+        pace: config.pace,
+        ledger: ledger.clone(),
+        clock: clock.clone(),
+    });
+    let door = FrontDoorConfig {
+        service: config.name,
+        tls: config.tls,
+        mqtt: config.mqtt,
+        https: config.https,
+        lanes: 1,
+        limits: config.limits,
+    };
+    let behind = Behind {
+        backend: desk,
+        consumer: Box::new(Nothing),
+        http: rest::router(office),
+        presence: Arc::new(Presence::new()),
+        ledger,
+        clock,
+    };
+    let door = FrontDoor::open(door, behind)
+        .await
+        .map_err(Error::FrontDoor)?;
+    tokio::spawn(assigner.run(waiting, stop));
+    let host = config.host_names.first().cloned().unwrap_or_default();
+    let unbound = door.unbound().iter();
+    let facts = Facts {
+        mqtt: door.mqtt().to_vec(),
+        https: door.https().to_vec(),
+        unbound: unbound
+            .map(|(address, error)| (*address, error.to_string()))
+            .collect(),
+        connection_string: ConnectionString::policy(&host, &policy.name, policy.primary_key),
+        id_scope: config.id_scope,
+    };
+    Ok((door, facts))
+}
+
+fn linked_hubs(config: &DpsConfig, clock: &Arc<dyn Clock>) -> Result<Vec<LinkedHub>, Error> {
+    if config.linked_hubs.is_empty() {
+        return Ok(Vec::new());
+    }
+    let tls = azimuth_certs::client_config(Some(&config.roots_pem));
+    let tls = tls.map_err(|error| Error::Roots(error.to_string()))?;
+    let timeout = config.pace.hub_timeout;
+    let hub = |hub| LinkedHub::new(hub, tls.clone(), timeout, clock.clone());
+    config.linked_hubs.iter().map(hub).collect()
+}
+
+async fn declare(
+    config: &DpsConfig,
+    enrollments: &Enrollments,
+    clock: &dyn Clock,
+) -> Result<(), Error> {
+    for group in &config.enrollment_groups {
+        enrollments.declare(group.clone(), clock.utc()).await?;
+    }
+    for individual in &config.individual_enrollments {
+        enrollments.declare(individual.clone(), clock.utc()).await?;
+    }
+    Ok(())
+}
+
+async fn policy_keys(config: &DpsConfig, store: &dyn Store) -> Result<PolicyKeys, Error> {
+    let keys = |primary_key, secondary_key| PolicyKeys {
+        name: DPS_OWNER.0.into(),
+        primary_key,
+        secondary_key,
+    };
+    match config.keys {
+        PolicyKeySource::Published => Ok(keys(
+            published_key(&config.name, "primary"),
+            published_key(&config.name, "secondary"),
+        )),
+        PolicyKeySource::Kept => {
+            let key = Key::new("service", "policy");
+            if let Some(document) = store.get(&key)? {
+                let kept = serde_json::from_slice(&document.body);
+                return kept.map_err(|_| Error::Damaged(key.to_string()));
+            }
+            let made = keys(random_key(), random_key());
+            let change = Change::put(key, Expect::Absent, records::write(&made));
+            store.commit(vec![change]).await?;
+            Ok(made)
+        }
+    }
+}
+
+/// Anybody can compute it: good for loopback and nothing else.
+fn published_key(service: &str, which: &str) -> SymmetricKey {
+    let seed = SymmetricKey::from_bytes(b"azimuth published keys, for loopback only");
+    seed.derive(&format!("{service}/{}/{which}", DPS_OWNER.0))
+}
+
+/// Nothing a device sends to a DPS is stored as it came.
+struct Nothing;
+
+impl Consumer for Nothing {
+    fn consume(&mut self, _: Lane, _: Envelopes<'_>) -> Result<(), String> {
+        Ok(())
+    }
+}
