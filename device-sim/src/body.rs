@@ -43,7 +43,7 @@ mod tests {
     #[test]
     fn a_body_is_json_of_the_size_asked_for() {
         let identity = Identity::device("contoso-simdevice-1".parse().unwrap());
-        for (bytes, expected) in [(0, 68), (76, 68), (77, 77), (200, 200), (4096, 4096)] {
+        for (bytes, expected) in [(0, 68), (77, 68), (78, 78), (200, 200), (4096, 4096)] {
             let publish = heartbeat(&identity, 7, bytes, Chance::new(1, 1));
             assert_eq!(publish.payload.len(), expected, "{bytes}");
             let json: serde_json::Value = serde_json::from_slice(&publish.payload).unwrap();

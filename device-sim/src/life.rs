@@ -165,7 +165,7 @@ impl<'a> Life<'a> {
                     let _ = self.flush(&mut batch).await;
                     self.permit = None;
                     if let Some(line) = self.line.take() {
-                        line.close().await;
+                        line.close(&self.shared.scratch).await;
                     }
                 }
                 Some(Output::Dial(endpoint)) => {

@@ -134,8 +134,15 @@ impl Line {
     }
 
     /// Ends TLS and TCP in good order, without waiting long.
-    pub(crate) async fn close(mut self) {
-        let _ = timeout(CLOSE_PATIENCE, self.stream.shutdown()).await;
+    ///
+    /// What still arrives is read: a socket closed over unread bytes is reset, and a reset can
+    /// overtake the DISCONNECT before it.
+    pub(crate) async fn close(mut self, scratch: &Scratch) {
+        let end = async {
+            let _ = self.stream.shutdown().await;
+            while self.read(scratch).await.is_ok() {}
+        };
+        let _ = timeout(CLOSE_PATIENCE, end).await;
     }
 
     /// A packet that has already arrived.
