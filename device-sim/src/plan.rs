@@ -366,3 +366,7 @@ fn check_host(host: &str) -> Result<(), PlanError> {
         .map(drop)
         .map_err(|_| PlanError::Host(host.into()))
 }
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

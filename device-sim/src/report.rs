@@ -229,3 +229,129 @@ impl fmt::Display for Report {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::fault::FaultKind;
+    use crate::latency::record;
+    use crate::plan::{Credential, Who};
+
+    const KEY: &str = "p3w2DQr9WqEGBLUSlFi1jPQ7UWQL4siAGy75HFTFbf8=";
+
+    fn plan() -> Plan {
+        let text = format!("HostName=h.net;SharedAccessKeyName=device;SharedAccessKey={KEY}");
+        let name = "d{n}".into();
+        let who = Who::Numbered { name, count: 4 };
+        Plan::new(who, Credential::HubPolicy(text.parse().unwrap()), None)
+    }
+
+    fn good() -> Snapshot {
+        Snapshot {
+            started: 4,
+            connected: 4,
+            reconnects: 3,
+            renewals: 2,
+            due: 10,
+            sent: 10,
+            resent: 1,
+            acknowledged: 10,
+            ..Snapshot::default()
+        }
+    }
+
+    fn report(plan: &Plan, counts: Snapshot) -> Report {
+        let mut latencies = Latencies::new();
+        for milliseconds in 1..=100 {
+            record(
+                &mut latencies.telemetry,
+                Duration::from_millis(milliseconds),
+            );
+        }
+        record(&mut latencies.connect, Duration::from_millis(100));
+        let mut faults = Faults::default();
+        faults.note("d1", &Fault::new(FaultKind::Dns, "no such name"));
+        faults.note("d2", &Fault::new(FaultKind::HubConnack(5), "refused"));
+        faults.note("d3", &Fault::new(FaultKind::HubConnack(5), "refused again"));
+        Report::new(plan, Duration::from_secs(2), counts, &latencies, faults)
+    }
+
+    #[test]
+    fn a_report_reads_the_same_for_people_and_for_machines() {
+        let report = report(&plan(), good());
+        assert_eq!(
+            report.to_string(),
+            "Devices    4 planned, 0 provisioned, 4 connected (3.5/s), 0 failed, 1 reconnects, 2 token renewals, in 2.0 s\n\
+             Messages   10 due, 10 sent (5.0/s), 10 acknowledged (5.0/s), 1 resent, 0 outstanding\n\
+             Connect    p50 100.0 ms, p90 100.0, p99 100.0, p99.9 100.0, max 100.0\n\
+             Telemetry  p50 50.0 ms, p90 90.0, p99 99.0, p99.9 100.0, max 100.0\n       \
+             2 x hub-connack-5: d2: refused\n       \
+             1 x dns: d1: no such name\n"
+        );
+        let json = serde_json::to_value(&report).unwrap();
+        assert_eq!(json["devices"]["connectsPerSecond"], 3.5);
+        assert_eq!(json["messages"]["outstanding"], 0);
+        assert_eq!(json["telemetry"]["count"], 100);
+        assert_eq!(json["provision"], serde_json::Value::Null);
+        assert_eq!(json["faults"][0]["kind"], "hub-connack-5");
+    }
+
+    #[test]
+    fn what_was_planned_and_did_not_happen_fails_the_run() {
+        let at_most_once = Plan {
+            at_least_once: false,
+            ..plan()
+        };
+        for (plan, counts, failed) in [
+            (plan(), good(), false),
+            (
+                plan(),
+                Snapshot {
+                    failed: 1,
+                    ..good()
+                },
+                true,
+            ),
+            (
+                plan(),
+                Snapshot {
+                    connected: 3,
+                    ..good()
+                },
+                true,
+            ),
+            (
+                plan(),
+                Snapshot {
+                    acknowledged: 9,
+                    ..good()
+                },
+                true,
+            ),
+            (
+                at_most_once.clone(),
+                Snapshot {
+                    acknowledged: 0,
+                    ..good()
+                },
+                false,
+            ),
+            (at_most_once, Snapshot { sent: 9, ..good() }, true),
+        ] {
+            assert_eq!(report(&plan, counts).failed(), failed, "{counts:?}");
+        }
+    }
+
+    #[test]
+    fn kinds_of_faults_are_bounded() {
+        let mut faults = Faults::default();
+        for status in 0..1000 {
+            faults.note("d", &Fault::new(FaultKind::ProvisioningStatus(status), "x"));
+        }
+        let rows = faults.rows();
+        assert_eq!(rows.len(), MOST_KINDS + 1);
+        assert_eq!(rows[0].kind, "other");
+        assert_eq!(rows.iter().map(|row| row.count).sum::<u64>(), 1000);
+    }
+}
