@@ -26,7 +26,8 @@ pub enum CloseReason {
     Expired,
     /// The service threw it off the line; the text says why.
     Removed(&'static str),
-    /// The client broke a rule of MQTT or of the service; the text is for people.
+    /// The client broke a rule of MQTT or of the service; the text is for people. On a [`Line`] only
+    /// the router sets it, where a message could not be stored: a service hangs up with `Removed`.
     Refused(String),
     /// The simulator is stopping.
     Shutdown,

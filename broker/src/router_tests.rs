@@ -37,8 +37,8 @@ fn delivered(topic: String, batch: Vec<u8>) -> rumqttd::protocol::Publish {
 
 /// The packets acknowledged on a line and why it is to close.
 fn heard(line: &Line) -> (Vec<u16>, Option<CloseReason>) {
-    let mut context = Context::from_waker(Waker::noop());
-    match line.poll_mail(false, &mut context) {
+    let context = Context::from_waker(Waker::noop());
+    match line.poll_mail(false, &context) {
         Poll::Ready(mail) => (mail.acknowledged, mail.close),
         Poll::Pending => (Vec::new(), None),
     }
@@ -94,14 +94,14 @@ fn a_task_that_asks_for_room_again_and_again_stands_in_line_once() {
     let intake = Intake(shared.clone());
     let line = Line::unconnected();
     intake.send(Lane(0), b"envelope", &line, 7);
-    let mut context = Context::from_waker(Waker::noop());
+    let context = Context::from_waker(Waker::noop());
     let mut turn = Turn::default();
     for _ in 0..100 {
-        assert!(intake.poll_room(&mut turn, &mut context).is_pending());
+        assert!(intake.poll_room(&mut turn, &context).is_pending());
     }
     assert_eq!(shared.waiting.lock().wakers.len(), 1);
     shared.wake();
-    assert!(intake.poll_room(&mut turn, &mut context).is_pending());
+    assert!(intake.poll_room(&mut turn, &context).is_pending());
     assert_eq!(shared.waiting.lock().wakers.len(), 1, "a new round");
 }
 
@@ -110,8 +110,8 @@ fn an_envelope_without_bytes_is_waited_for_too() {
     let shared = shared(1000);
     let intake = Intake(shared);
     intake.send(Lane(0), b"", &Line::unconnected(), 7);
-    let mut context = Context::from_waker(Waker::noop());
-    let empty = intake.poll_empty(&mut Turn::default(), &mut context);
+    let context = Context::from_waker(Waker::noop());
+    let empty = intake.poll_empty(&mut Turn::default(), &context);
     assert!(empty.is_pending());
 }
 

@@ -7,6 +7,27 @@ use rumqttc::mqttbytes::v4::{Connect, LastWill, PubAck, Publish, Subscribe, Unsu
 
 include!("fuzz/session.rs");
 
+#[path = "../../fuzz/checks/packet.rs"]
+mod packets;
+
+#[test]
+fn what_the_fuzzers_kept_is_packets_or_refused() {
+    let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus/packet");
+    let files: Vec<_> = std::fs::read_dir(corpus).unwrap().collect();
+    assert!(files.len() > 10, "{} inputs", files.len());
+    for file in files {
+        let bytes = std::fs::read(file.unwrap().path()).unwrap();
+        packets::check(&bytes);
+        // The first byte says in which pieces the rest arrives; an input follows a CONNECT.
+        let conversation = [&[255], conversation().as_slice(), &bytes].concat();
+        converse(&conversation, std::time::Instant::now());
+        converse(
+            &[&[1], bytes.as_slice()].concat(),
+            std::time::Instant::now(),
+        );
+    }
+}
+
 /// A conversation in which everything happens.
 fn conversation() -> Vec<u8> {
     let mut connect = Connect::new("dev");

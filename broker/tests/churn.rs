@@ -40,7 +40,7 @@ async fn live(house: &House, n: usize) {
         ))
         .await;
     assert_eq!(client.message().await.0, format!("answer/?$rid={n}"));
-    if n % 2 == 0 {
+    if n.is_multiple_of(2) {
         client.send(&Packet::Disconnect).await;
         assert_eq!(client.next().await, None);
     }

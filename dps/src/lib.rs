@@ -32,6 +32,8 @@ pub mod region;
 pub mod registration;
 mod rest;
 mod service;
+#[cfg(test)]
+mod stub_hub;
 
 pub use config::{AssignedHubForm, DpsConfig, LinkedHubConfig, Pace, PolicyKeySource};
 pub use error::Error;

@@ -1,1 +1,27 @@
+//! An IoT hub: device identities, connection state, the event log, and the refusals of all of them.
+//!
+//! May not enter: anything of the Device Provisioning Service, which speaks to a hub over REST only.
+//!
+//! ```text
+//!  MQTT ── front door ── device ──┬─ auth (who may enter)      ┌─ registry ── store
+//!                                 ├─ event/intake ─► lane ─► event/store ─► event log
+//!  HTTPS ─ front door ── rest ────┴─ auth, registry, event log, refusals
+//! ```
+
+pub mod auth;
+pub mod config;
+pub mod device;
+pub mod error;
 pub mod event;
+mod keys;
+pub mod policies;
+pub mod registry;
+pub mod rest;
+mod service;
+mod twin;
+
+pub use config::{HubConfig, PolicyKeySource};
+pub use error::Error;
+pub use policies::published_connection_string;
+pub use registry::Row;
+pub use service::{Hub, RunningHub};

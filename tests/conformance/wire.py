@@ -65,3 +65,57 @@ class Device:
         answer = self.read(4)
         assert answer[:2] == b"\x40\x02", answer
         return int.from_bytes(answer[2:], "big")
+
+    def subscribe(self, topic_filter, qos=1):
+        """The SUBACK code, or None when the connection was closed instead."""
+        self.socket.sendall(packet(0x82, b"\0\7" + text(topic_filter) + bytes([qos])))
+        try:
+            answer = self.read(5)
+        except OSError:
+            return None
+        assert answer[:4] == b"\x90\x03\0\7", answer
+        return answer[4]
+
+    def say(self, topic, body="", qos=1):
+        """Publishes anything anywhere; whether the connection lives on."""
+        try:
+            self.socket.sendall(packet(0x30 | qos << 1, text(topic) + (b"\0\1" if qos else b"") + body.encode()))
+            return self.ping()
+        except OSError:
+            return False
+
+    def ping(self):
+        """Whether the server answers, whatever else it says before."""
+        try:
+            self.socket.sendall(b"\xc0\0")
+            while self.packet()[0] != 0xd0:
+                pass
+            return True
+        except OSError:
+            return False
+
+    def packet(self):
+        """The next packet: its first byte and its body."""
+        first, length, shift = self.read(1)[0], 0, 0
+        while True:
+            byte = self.read(1)[0]
+            length |= (byte & 0x7f) << shift
+            shift += 7
+            if not byte & 0x80:
+                break
+        return first, self.read(length) if length else b""
+
+    def heard(self):
+        """Topics of all messages that came until the server answers a ping."""
+        self.socket.sendall(b"\xc0\0")
+        topics = []
+        while True:
+            first, body = self.packet()
+            if first == 0xd0:
+                return topics
+            if first & 0xf0 == 0x30:
+                length = int.from_bytes(body[:2], "big")
+                topics.append(body[2:2 + length].decode())
+
+    def close(self):
+        self.socket.close()

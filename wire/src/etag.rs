@@ -39,6 +39,12 @@ pub fn of_counter(counter: u64) -> String {
     STANDARD.encode(counter.to_string())
 }
 
+/// The counter behind a device identity's etag, if it is one.
+pub fn counter_of(etag: &str) -> Option<u64> {
+    let text = String::from_utf8(STANDARD.decode(etag).ok()?).ok()?;
+    text.parse().ok()
+}
+
 /// The etag of a DPS record: base64 of a quoted GUID.
 pub fn of_guid(guid: &str) -> String {
     STANDARD.encode(format!("\"{guid}\""))
@@ -47,6 +53,20 @@ pub fn of_guid(guid: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_counter_behind_an_etag_is_found_again() {
+        assert_eq!(of_counter(727_894_863), "NzI3ODk0ODYz");
+        for (etag, counter) in [
+            ("NzI3ODk0ODYz", Some(727_894_863)),
+            ("MQ==", Some(1)),
+            ("AAAAAAAAAAE=", None),
+            ("MQ", None),
+            ("", None),
+        ] {
+            assert_eq!(counter_of(etag), counter, "{etag}");
+        }
+    }
 
     #[test]
     fn if_match_is_read_with_and_without_quotes() {

@@ -365,6 +365,11 @@ impl<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin> Client<S> {
         let _ = self.stream.flush().await;
     }
 
+    /// Makes room for so much at the next read.
+    pub fn gulp(&mut self, bytes: usize) {
+        self.inbound.reserve(bytes);
+    }
+
     /// The next packet; `None` when the connection is closed.
     pub async fn next(&mut self) -> Option<Packet> {
         loop {

@@ -185,7 +185,15 @@ fn own_key() -> SymmetricKey {
 async fn each_connect_that_is_refused_says_why() {
     let room = Room::open(0).await;
     let good = "0ne00002193/registrations/dev-1/api-version=2019-03-31";
-    let rows: [(Option<&str>, &str, Option<&str>, u8, &str, &str); 9] = [
+    type Row<'a> = (
+        Option<&'a str>,
+        &'a str,
+        Option<&'a str>,
+        u8,
+        &'a str,
+        &'a str,
+    );
+    let rows: [Row<'_>; 9] = [
         (None, "dev-1", Some("x"), 5, "bad-user-name", "no user name"),
         (
             Some("nonsense"),

@@ -9,11 +9,13 @@
 
 pub mod envelope;
 mod error;
+pub mod intake;
 mod log;
 mod partition;
 mod reader;
 mod recovery;
 mod segment;
+pub mod store;
 mod writer;
 
 pub use envelope::{Event, Malformed, Pairs};

@@ -36,6 +36,7 @@ fn a_tail_torn_at_any_byte_is_cut_and_everything_before_is_kept() {
                 vec![expected]
             }
         );
+        assert_eq!(fs::metadata(&path).unwrap().len(), last as u64);
         assert_eq!(put(&mut appender, "event 2", at(0)), 2);
         assert_eq!(
             read(&log, From::Earliest),

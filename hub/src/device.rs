@@ -1,0 +1,233 @@
+//! Devices on MQTT: what a CONNECT, a PUBLISH and a filter mean at a hub.
+//!
+//! Translates between the front door and the rooms behind it. May not enter: rules of tokens, of the
+//! registry, of sessions.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use azimuth_broker::{
+    Admission, Answer, Backend, CloseReason, Granted, Hello, Inward, Lane, Ledger, Line, Operation,
+    Outbound, Owner, Publish, QoS, Refusal,
+};
+use azimuth_clock::Clock;
+use azimuth_wire::message::PropertyBag;
+use azimuth_wire::registry::Status;
+use azimuth_wire::topic::hub::{DeviceTopic, Interests, InvalidTopic};
+use azimuth_wire::{ErrorCode, Identity};
+
+use crate::auth::{Entry, Rules};
+use crate::event::intake::{self, Flags, Oversize, Sender};
+use crate::event::partition_for;
+use crate::registry::{DeviceLife, Registry};
+use crate::twin;
+
+/// The hub as the front door sees it.
+pub struct DeviceDoor {
+    pub rules: Arc<Rules>,
+    pub registry: Arc<Registry>,
+    pub ledger: Arc<Ledger>,
+    pub clock: Arc<dyn Clock>,
+    /// Of the event log, and lanes of the router.
+    pub partitions: u8,
+    pub sas_grace: Duration,
+    pub longest_silence: Duration,
+}
+
+/// A device on the line: everything a message needs, worked out once.
+#[derive(Clone)]
+pub struct Principal(Arc<Inside>);
+
+struct Inside {
+    owner: Owner,
+    identity: Identity,
+    auth_method: &'static str,
+    model_id: Option<Box<str>>,
+    /// Without one, a session of the first product generation: no twins.
+    has_api_version: bool,
+    lane: Lane,
+    life: Arc<DeviceLife>,
+}
+
+impl azimuth_broker::Principal for Principal {
+    fn owner(&self) -> &Owner {
+        &self.0.owner
+    }
+}
+
+impl Backend for DeviceDoor {
+    type Principal = Principal;
+
+    async fn authenticate(&self, hello: Hello) -> Result<Admission<Principal>, Refusal> {
+        let now = self.clock.utc();
+        let entry = self
+            .rules
+            .device(&hello, now, |id| self.registry.identity(id))?;
+        let expires = self.expires(entry.expiry, now);
+        Ok(Admission {
+            principal: self.principal(entry)?,
+            expires,
+            longest_silence: self.longest_silence,
+            persistent_sessions: true,
+        })
+    }
+
+    fn publish(&self, from: &Principal, publish: Publish<'_>) -> Result<Inward, Refusal> {
+        let device = &*from.0;
+        let topic = DeviceTopic::parse(publish.topic, &device.identity).map_err(unknown_topic)?;
+        let now = self.clock.utc();
+        match topic {
+            DeviceTopic::Telemetry(bag) => {
+                let stored = telemetry(device, &bag, publish)?;
+                device.life.message(now);
+                Ok(stored)
+            }
+            DeviceTopic::TwinGet { request_id }
+            | DeviceTopic::TwinPatchReported { request_id, .. } => {
+                device.life.touch(now);
+                Ok(Inward::Answer(Some(self.twin(device, request_id, now))))
+            }
+            // No method was called, so nobody waits; Azure drops late answers in silence too.
+            DeviceTopic::MethodResponse { .. } => {
+                device.life.touch(now);
+                Ok(Inward::Answer(None))
+            }
+        }
+    }
+
+    fn subscribe(&self, who: &Principal, filter: &str, wanted: QoS) -> Result<Granted, Refusal> {
+        known_filter(&who.0.identity, filter)?;
+        who.0.life.touch(self.clock.utc());
+        Ok(Granted::UpTo(wanted))
+    }
+
+    fn unsubscribe(&self, who: &Principal, filter: &str) -> Result<(), Refusal> {
+        known_filter(&who.0.identity, filter)
+    }
+
+    fn arrived(&self, who: &Principal, line: &Line) {
+        who.0.life.connected(self.clock.utc());
+        // Between the look at the registry and this call, the device may have been deleted or disabled.
+        let identity = self.registry.identity(&who.0.identity.device);
+        let may_stay = matches!(identity, Ok(Some(identity))
+            if identity.generation_id == who.0.life.generation_id() && identity.status == Status::Enabled);
+        if !may_stay {
+            line.close(CloseReason::Removed(REMOVED_MEANWHILE));
+        }
+    }
+
+    fn left(&self, who: &Principal, reason: &CloseReason) {
+        tracing::debug!(device.id = %who.0.owner, ?reason, "a device left");
+        who.0.life.disconnected(self.clock.utc());
+    }
+}
+
+impl DeviceDoor {
+    fn principal(&self, entry: Entry) -> Result<Principal, Refusal> {
+        let identity = entry.user_name.identity;
+        let life = self
+            .registry
+            .live()
+            .of(&identity.device, &entry.identity.generation_id)
+            .map_err(|error| {
+                let sentence = format!("the hub could not look the device up: {error}");
+                Refusal::new("store", Answer::Connack(3), sentence)
+            })?;
+        let partition = partition_for(identity.device.as_str(), self.partitions.into());
+        Ok(Principal(Arc::new(Inside {
+            owner: Owner::new(&identity.to_string()),
+            auth_method: entry.auth_method,
+            model_id: entry.user_name.model_id.map(Into::into),
+            has_api_version: entry.user_name.api_version.is_some(),
+            lane: Lane(u8::try_from(partition).unwrap_or(u8::MAX)),
+            identity,
+            life,
+        })))
+    }
+
+    /// When a connection opened with a token that ends at `expiry` is ended.
+    fn expires(&self, expiry: u64, now: SystemTime) -> Option<std::time::Instant> {
+        let end = UNIX_EPOCH
+            .checked_add(Duration::from_secs(expiry))?
+            .checked_add(self.sas_grace)?;
+        let left = end.duration_since(now).unwrap_or_default();
+        self.clock.now().checked_add(left)
+    }
+
+    fn twin(&self, device: &Inside, request_id: &str, now: SystemTime) -> Outbound {
+        let code = match device.has_api_version {
+            true => ErrorCode::FeatureNotSupported,
+            false => ErrorCode::InvalidOperation,
+        };
+        let message = match device.has_api_version {
+            true => "device twins are not simulated",
+            false => "the connection announced no api-version in its user name, so it has no twin",
+        };
+        let refusal = Refusal::new("twin", Answer::Response(code.status()), message);
+        let who = Some(device.owner.as_str());
+        self.ledger
+            .record(now, Operation::Request, who, None, refusal);
+        twin::refused(request_id, code, message, now)
+    }
+}
+
+fn telemetry(
+    device: &Inside,
+    bag: &PropertyBag<'_>,
+    publish: Publish<'_>,
+) -> Result<Inward, Refusal> {
+    let sender = Sender {
+        device_id: device.identity.device.as_str(),
+        generation_id: device.life.generation_id(),
+        auth_method: device.auth_method,
+        model_id: device.model_id.as_deref(),
+    };
+    let flags = Flags {
+        retain: publish.retain,
+        duplicate: publish.duplicate,
+        will: publish.will,
+    };
+    let envelope = intake::envelope(sender, bag, flags, publish.payload).map_err(oversize)?;
+    Ok(Inward::Store {
+        lane: device.lane,
+        envelope,
+    })
+}
+
+fn oversize(Oversize { body, properties }: Oversize) -> Refusal {
+    let (total, limit) = (body + properties, intake::LIMIT);
+    let sentence = format!(
+        "the message has {total} bytes, {} more than the {limit} that body and properties may have together",
+        total.saturating_sub(limit)
+    );
+    Refusal::new("oversize", Answer::Close, sentence)
+        .fact("bytes of the body", body)
+        .fact("bytes of the properties", properties)
+        .fact("bytes allowed", limit)
+}
+
+fn unknown_topic(invalid: InvalidTopic) -> Refusal {
+    let kind = match invalid {
+        InvalidTopic::Unknown { .. } => "unknown-topic",
+        InvalidTopic::Bag(_) => "malformed-bag",
+        InvalidTopic::RequestId | InvalidTopic::Version(_) | InvalidTopic::Status(_) => {
+            "malformed-topic"
+        }
+    };
+    Refusal::new(kind, Answer::Close, invalid.to_string())
+}
+
+/// A hub closes the connection over a filter it does not know; it does not answer SUBACK 0x80.
+fn known_filter(identity: &Identity, filter: &str) -> Result<(), Refusal> {
+    if Interests::parse(filter, identity).is_some() {
+        return Ok(());
+    }
+    let shown: String = filter.chars().take(200).collect();
+    let sentence = format!(
+        "`{shown}` is not a filter of `{identity}`; a hub knows `devices/{identity}/messages/devicebound/#`, \
+         `$iothub/twin/res/#`, `$iothub/twin/PATCH/properties/desired/#`, `$iothub/methods/POST/#` and `#`"
+    );
+    Err(Refusal::new("unknown-filter", Answer::Close, sentence).fact("filter", shown))
+}
+
+const REMOVED_MEANWHILE: &str = "the device was deleted or disabled while it connected";

@@ -1,0 +1,152 @@
+//! What can go wrong in a hub, and Azure's number for it.
+
+use std::net::IpAddr;
+
+use azimuth_wire::ErrorCode;
+use azimuth_wire::registry::InvalidBody;
+
+use crate::event;
+
+/// Why a hub did not do what it was asked. Texts that clients see are Azure's own where known.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("Unauthorized")]
+    Unauthorized,
+    #[error("Device {0} not registered")]
+    DeviceNotFound(String),
+    #[error("A device with ID '{0}' is already registered.")]
+    DeviceAlreadyExists(String),
+    #[error(
+        "Precondition failed: Device version did not match, existingVersion:{existing} newVersion:{wanted}"
+    )]
+    StaleEtag { existing: u64, wanted: String },
+    #[error("Etag missing")]
+    EtagMissing,
+    #[error("{0}")]
+    Argument(String),
+    #[error(transparent)]
+    Body(#[from] InvalidBody),
+    #[error("The body is larger than {0} bytes")]
+    BodyTooLarge(usize),
+    #[error("{0}")]
+    DeviceScope(&'static str),
+    #[error("the api-version {}; known are 2016-11-14 to 2024-03-31, newer ones are served as the newest", given(.0))]
+    ApiVersion(Option<String>),
+    #[error("{0} is not simulated")]
+    NotSimulated(String),
+    #[error("nothing is served at `{0}`")]
+    UnknownPath(String),
+    #[error("`{0}` is not a method of this path")]
+    Method(String),
+    #[error("the registry could not be read or written")]
+    Store(#[from] azimuth_storage::Error),
+    #[error("a stored document is not what this program writes")]
+    Document(#[from] serde_json::Error),
+    #[error(transparent)]
+    Events(#[from] event::Error),
+    #[error("the front door did not open")]
+    FrontDoor(#[from] azimuth_broker::Error),
+    #[error("the data folder {folder} cannot be made")]
+    Folder {
+        folder: String,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("the hub's thread did not start")]
+    Thread(#[source] std::io::Error),
+    #[error("the hub's thread ended before it was ready")]
+    Ended,
+    #[error(
+        "published keys are known to everybody and serve on loopback only, but this hub is to listen on {0}: \
+         choose generated keys, or a loopback address"
+    )]
+    Exposed(IpAddr),
+    #[error("an event log of {0} partitions is more than a hub serves; 1 to 128 are possible")]
+    Partitions(u16),
+}
+
+impl Error {
+    /// What a REST client is told.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Unauthorized => ErrorCode::IotHubUnauthorizedAccess,
+            Self::DeviceNotFound(_) => ErrorCode::DeviceNotFound,
+            Self::DeviceAlreadyExists(_) => ErrorCode::DeviceAlreadyExists,
+            Self::StaleEtag { .. } | Self::EtagMissing => ErrorCode::PreconditionFailed,
+            Self::Argument(_) => ErrorCode::ArgumentInvalid,
+            Self::Body(InvalidBody::NotJson(_)) => ErrorCode::IotHubFormatError,
+            Self::Body(_) => ErrorCode::ArgumentInvalid,
+            Self::BodyTooLarge(_) => ErrorCode::MessageTooLarge,
+            Self::DeviceScope(_) => ErrorCode::InvalidDeviceScope,
+            Self::ApiVersion(_) => ErrorCode::InvalidProtocolVersion,
+            Self::NotSimulated(_) => ErrorCode::FeatureNotSupported,
+            Self::UnknownPath(_) => ErrorCode::GenericNotFound,
+            Self::Method(_) => ErrorCode::GenericMethodNotAllowed,
+            Self::Events(error) => events(error),
+            Self::Store(azimuth_storage::Error::Closed) => ErrorCode::ServiceUnavailable,
+            Self::Store(_)
+            | Self::Document(_)
+            | Self::FrontDoor(_)
+            | Self::Folder { .. }
+            | Self::Thread(_)
+            | Self::Ended
+            | Self::Exposed(_)
+            | Self::Partitions(_) => ErrorCode::ServerError,
+        }
+    }
+
+    /// The rule, for refusal records.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Unauthorized => "unauthorized",
+            Self::DeviceNotFound(_) => "unknown-device",
+            Self::DeviceAlreadyExists(_) => "device-exists",
+            Self::StaleEtag { .. } => "stale-etag",
+            Self::EtagMissing => "etag-missing",
+            Self::Argument(_) | Self::Body(_) => "invalid-argument",
+            Self::BodyTooLarge(_) => "oversize",
+            Self::DeviceScope(_) => "device-scope",
+            Self::ApiVersion(_) => "api-version",
+            Self::NotSimulated(_) => "not-simulated",
+            Self::UnknownPath(_) => "unknown-path",
+            Self::Method(_) => "method-not-allowed",
+            Self::Events(_) => "event-log",
+            Self::Store(_) | Self::Document(_) => "store",
+            Self::FrontDoor(_)
+            | Self::Folder { .. }
+            | Self::Thread(_)
+            | Self::Ended
+            | Self::Exposed(_)
+            | Self::Partitions(_) => "start",
+        }
+    }
+}
+
+/// A reader's mistake is its own; everything else is the hub's.
+fn events(error: &event::Error) -> ErrorCode {
+    match error {
+        event::Error::UnknownPartition { .. } | event::Error::BeyondEnd { .. } => {
+            ErrorCode::ArgumentInvalid
+        }
+        event::Error::DiskFull { .. }
+        | event::Error::SizeLimit { .. }
+        | event::Error::Io { .. }
+        | event::Error::InUse { .. }
+        | event::Error::Foreign { .. }
+        | event::Error::Newer { .. }
+        | event::Error::DamagedHeader { .. }
+        | event::Error::PartitionCount { .. }
+        | event::Error::PartitionsOutOfRange { .. }
+        | event::Error::TooLarge { .. } => ErrorCode::ServerError,
+    }
+}
+
+fn given(version: &Option<String>) -> String {
+    match version {
+        None => "is missing from the query".to_owned(),
+        Some(text) => format!(
+            "`{}` is not served",
+            text.chars().take(40).collect::<String>()
+        ),
+    }
+}

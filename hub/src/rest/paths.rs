@@ -1,0 +1,116 @@
+//! Every path of the hub's HTTPS side, known and refused. No other file writes one.
+//!
+//! Clients differ in how they write paths: trailing slashes, any case of literal words, escaped
+//! separators. May not enter: bodies, rights' holders.
+
+use axum::http::Method;
+use azimuth_wire::percent;
+use azimuth_wire::policy::HubRights;
+
+/// What a request is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Route {
+    /// `/devices`
+    Devices,
+    /// `/devices/{id}`, the id not yet checked.
+    Device(String),
+    /// `/statistics/devices`
+    DeviceStatistics,
+    /// `/statistics/service`
+    ServiceStatistics,
+    /// `/azimuth/events`: of this simulator, not of Azure.
+    Events,
+    /// `/azimuth/refusals`: of this simulator, not of Azure.
+    Refusals,
+    /// A path of Azure's that a service asks and this hub does not serve.
+    NotSimulated(&'static str),
+    /// … that a device asks, with a token that is no policy's.
+    DeviceSide(&'static str),
+    Unknown,
+}
+
+impl Route {
+    pub fn of(method: &Method, segments: &[String]) -> Self {
+        let lower: Vec<String> = segments.iter().map(|s| s.to_ascii_lowercase()).collect();
+        let words: Vec<&str> = lower.iter().map(String::as_str).collect();
+        match words[..] {
+            ["devices"] if method == Method::POST => Self::NotSimulated("bulk operations"),
+            ["devices"] => Self::Devices,
+            ["devices", "query"] if method == Method::POST => Self::NotSimulated("queries"),
+            ["devices", _] => Self::Device(segments.get(1).cloned().unwrap_or_default()),
+            ["devices", "keys", "regenerate"] => Self::NotSimulated("key regeneration"),
+            ["devices", _, "modules", ..] => Self::NotSimulated("module identities"),
+            ["devices", _, "commands"] => Self::NotSimulated("cloud-to-device messages"),
+            ["devices", _, "applyconfigurationcontent"] => Self::NotSimulated("configurations"),
+            ["devices", _, "messages", "events"] => Self::DeviceSide("telemetry over HTTPS"),
+            ["devices", _, "messages", "devicebound"] if method == Method::POST => {
+                Self::NotSimulated("cloud-to-device messages")
+            }
+            ["devices", _, "messages", "devicebound", ..] => {
+                Self::DeviceSide("cloud-to-device messages")
+            }
+            ["devices", _, "files", ..] => Self::DeviceSide("file upload"),
+            ["$iothub", "websocket"] => Self::DeviceSide("MQTT over WebSocket"),
+            ["statistics", "devices"] => Self::DeviceStatistics,
+            ["statistics", "service"] => Self::ServiceStatistics,
+            ["twins", ..] => Self::NotSimulated("device twins and direct methods"),
+            ["jobs", ..] => Self::NotSimulated("jobs"),
+            ["configurations", ..] => Self::NotSimulated("configurations"),
+            ["digitaltwins", ..] => Self::NotSimulated("digital twins"),
+            ["messages", ..] => Self::NotSimulated("cloud-to-device messages"),
+            ["azimuth", "events"] => Self::Events,
+            ["azimuth", "refusals"] => Self::Refusals,
+            _ => Self::Unknown,
+        }
+    }
+
+    /// One of these rights opens the route; none means that any policy does.
+    pub fn needs(&self, method: &Method) -> HubRights {
+        const READ: HubRights = HubRights::RegistryRead.and(HubRights::RegistryWrite);
+        match self {
+            Self::Device(_) if matches!(*method, Method::PUT | Method::DELETE) => {
+                HubRights::RegistryWrite
+            }
+            Self::Devices | Self::Device(_) | Self::DeviceStatistics | Self::ServiceStatistics => {
+                READ
+            }
+            Self::Events | Self::Refusals => HubRights::ServiceConnect,
+            Self::NotSimulated(_) | Self::DeviceSide(_) | Self::Unknown => HubRights::default(),
+        }
+    }
+
+    /// Whether the query must have an api-version.
+    pub fn is_azures(&self) -> bool {
+        !matches!(self, Self::Events | Self::Refusals)
+    }
+}
+
+/// The segments of a path, decoded once. `+` stays `+`.
+///
+/// A desktop tool escapes the whole path, separators too: then all of it is one segment, and is
+/// split once more.
+pub fn segments(path: &str) -> Vec<String> {
+    let raw: Vec<&str> = path
+        .split('/')
+        .filter(|segment| !segment.is_empty())
+        .collect();
+    if let [only] = raw[..] {
+        let decoded = percent::decode(only);
+        let parts = decoded.split('/').filter(|segment| !segment.is_empty());
+        return parts.map(ToOwned::to_owned).collect();
+    }
+    let decoded = raw.into_iter().map(percent::decode);
+    decoded.map(|segment| segment.into_owned()).collect()
+}
+
+/// A parameter of the query, decoded; the first of repeated names.
+pub fn parameter(query: Option<&str>, name: &str) -> Option<String> {
+    let mut pairs = query?.split('&');
+    let value = pairs.find_map(|pair| {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        percent::decode(key)
+            .eq_ignore_ascii_case(name)
+            .then_some(value)
+    })?;
+    Some(percent::decode(value).into_owned())
+}
