@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -133,28 +134,29 @@ impl Events {
 impl Why {
     pub fn run(self, config: Config) -> anyhow::Result<ExitCode> {
         let endpoints = self.endpoints(&config)?;
+        let several = endpoints.len() > 1;
+        let shown = move |endpoint: &Endpoint, line: &str| {
+            let label = if several { endpoint.label.as_str() } else { "" };
+            if self.json { line.to_owned() } else { refusal_lines(label, line) }
+        };
+        let wanted = move |line: &str| self.who.as_ref().is_none_or(|who| line.contains(who.as_str()));
+        if !self.follow {
+            return run(past(endpoints, wanted, shown));
+        }
+        let (wanted, shown) = (Rc::new(wanted), Rc::new(shown));
         run(async move {
             let mut tasks = tokio::task::JoinSet::new();
-            let several = endpoints.len() > 1;
             for endpoint in endpoints {
-                let (who, json, follow_more) = (self.who.clone(), self.json, self.follow);
+                let (wanted, shown) = (wanted.clone(), shown.clone());
                 tasks.spawn_local(async move {
-                    let query = [
-                        ("after", "0".to_owned()),
-                        ("follow", follow_more.to_string()),
-                    ];
+                    let query = [("after", "0".to_owned()), ("follow", "true".to_owned())];
                     let show = |line: &str| {
-                        if who.as_ref().is_none_or(|who| line.contains(who.as_str())) {
-                            let label = if several { endpoint.label.as_str() } else { "" };
-                            print_line(if json {
-                                line.to_owned()
-                            } else {
-                                refusal_lines(label, line)
-                            })?;
+                        if wanted(line) {
+                            print_line(shown(&endpoint, line))?;
                         }
                         Ok(true)
                     };
-                    follow(&endpoint, "/azimuth/refusals", &query, show).await
+                    follow(&endpoint, REFUSALS, &query, show).await
                 });
             }
             while let Some(ended) = tasks.join_next().await {
@@ -224,6 +226,31 @@ impl Target {
             ca_file: paste.ca_file.clone(),
         })
     }
+}
+
+const REFUSALS: &str = "/azimuth/refusals";
+
+/// What was refused so far, of all services in the order it happened.
+async fn past(
+    endpoints: Vec<Endpoint>,
+    wanted: impl Fn(&str) -> bool,
+    shown: impl Fn(&Endpoint, &str) -> String,
+) -> anyhow::Result<()> {
+    let mut lines = Vec::new();
+    for endpoint in &endpoints {
+        let query = [("after", "0".to_owned()), ("follow", "false".to_owned())];
+        let keep = |line: &str| {
+            if wanted(line) {
+                let record: Value = serde_json::from_str(line)?;
+                let at: time::Timestamp = serde_json::from_value(record["at"].clone())?;
+                lines.push((at, shown(endpoint, line)));
+            }
+            Ok(true)
+        };
+        follow(endpoint, REFUSALS, &query, keep).await?;
+    }
+    lines.sort_by_key(|(at, _)| *at);
+    lines.into_iter().try_for_each(|(_, line)| print_line(line))
 }
 
 fn run(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<ExitCode> {

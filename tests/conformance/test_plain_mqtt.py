@@ -1,5 +1,6 @@
 """Paho and the mosquitto clients with SAS tokens, as Azure's page on MQTT teaches, and OpenSSL for TLS."""
 
+import socket
 import subprocess
 import time
 
@@ -91,7 +92,7 @@ def test_a_will_is_published_when_the_socket_breaks_and_not_after_disconnect(sim
     plain.close()
     assert simulator.events(device.id) == []
     plain = Plain(simulator, device, will=(topic, "gone", 1, False))
-    plain.client._sock.close()
+    plain.client._sock.shutdown(socket.SHUT_RDWR)
     [event] = eventually(lambda: simulator.events(device.id))
     assert event["body"] == "gone"
     assert event["properties"] == {"mark": "will", "iothub-MessageType": "Will"}
@@ -108,7 +109,7 @@ def test_the_newest_connection_wins(simulator, device):
 
 
 def test_silence_is_noticed_after_one_and_a_half_keep_alives(simulator, registry, device):
-    import socket, ssl
+    import ssl
     context = ssl.create_default_context(cafile=simulator.ca)
     raw = context.wrap_socket(socket.create_connection((device.hub, 8883)), server_hostname=device.hub)
     text = lambda value: len(value).to_bytes(2, "big") + value.encode()
@@ -169,7 +170,7 @@ def test_openssl_verifies_either_server_key_by_name_and_address(simulator, versi
     done = subprocess.run(["openssl", "s_client", "-connect", f"{hub['address']}:8883", version,
                            "-CAfile", simulator.ca, "-verify_return_error", "-verify_hostname", "elsewhere.example"],
                           input="", capture_output=True, text=True, timeout=20)
-    assert "Verify return code: 0" not in done.stdout
+    assert done.returncode != 0 and "certificate verify failed" in done.stderr
 
 
 def test_tls_1_1_and_plain_text_are_refused_with_a_reason(simulator):
