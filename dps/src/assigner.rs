@@ -309,3 +309,6 @@ fn failure(hub: &str, error: HubError) -> Outcome {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -29,9 +29,12 @@ mod linked_hub;
 pub mod operation;
 mod records;
 pub mod region;
+mod registrant;
 pub mod registration;
 mod rest;
 mod service;
+#[cfg(test)]
+mod stub_hub;
 
 pub use config::{AssignedHubForm, DpsConfig, LinkedHubConfig, Pace, PolicyKeySource};
 pub use error::Error;

@@ -316,3 +316,6 @@ fn unreachable(error: &reqwest::Error) -> HubError {
 }
 
 const API_VERSION: &str = "2021-04-12";
+
+#[cfg(test)]
+mod tests;

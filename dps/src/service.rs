@@ -313,3 +313,6 @@ impl Consumer for Nothing {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

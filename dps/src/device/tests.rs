@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 use std::time::UNIX_EPOCH;
 
-use azimuth_broker::{Answer, Secret};
+use azimuth_broker::{Answer, Peer, Secret};
 use azimuth_clock::ManualClock;
 use azimuth_wire::enrollment::{EnrollmentGroup, IndividualEnrollment};
 use azimuth_wire::etag::IfMatch;
@@ -185,7 +185,15 @@ fn own_key() -> SymmetricKey {
 async fn each_connect_that_is_refused_says_why() {
     let room = Room::open(0).await;
     let good = "0ne00002193/registrations/dev-1/api-version=2019-03-31";
-    let rows: [(Option<&str>, &str, Option<&str>, u8, &str, &str); 9] = [
+    type Row<'a> = (
+        Option<&'a str>,
+        &'a str,
+        Option<&'a str>,
+        u8,
+        &'a str,
+        &'a str,
+    );
+    let rows: [Row<'_>; 9] = [
         (None, "dev-1", Some("x"), 5, "bad-user-name", "no user name"),
         (
             Some("nonsense"),
@@ -498,6 +506,7 @@ async fn a_disabled_enrollment_answers_at_once_and_only_to_the_right_key() {
     }
     assert_eq!(members.len(), 4);
     assert_eq!(room.refusal().0.kind, "enrollment-disabled");
+    assert!(room.poll(&who, "").0.contains("/res/404/"));
     let who = room.device("off", &group_key(), "2019-03-31").await;
     assert!(room.register(&who).0.contains("/res/401/"));
 }

@@ -62,7 +62,7 @@ async fn answer(State(office): State<Arc<Office>>, request: Request) -> Response
 /// An error, with a sentence of its own where there is more to say.
 struct Refused {
     error: Error,
-    refusal: Option<Refusal>,
+    refusal: Option<Box<Refusal>>,
 }
 
 impl<E: Into<Error>> From<E> for Refused {
@@ -142,7 +142,7 @@ impl Office {
         )
         .map_err(|refusal| Refused {
             error: Error::Unauthorized,
-            refusal: Some(refusal),
+            refusal: Some(Box::new(refusal)),
         })
     }
 
@@ -224,7 +224,7 @@ impl Office {
         let error = refused.error;
         let status = u16::try_from(error.code() / 1000).expect("codes have six digits");
         let message = error.to_string();
-        let refusal = refused.refusal.unwrap_or_else(|| {
+        let refusal = refused.refusal.map(|refusal| *refusal).unwrap_or_else(|| {
             let name = StatusCode::from_u16(status).ok();
             let name = name
                 .and_then(|status| status.canonical_reason())

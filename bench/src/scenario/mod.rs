@@ -1,0 +1,79 @@
+//! What is measured, one file each: a fresh server, figures out.
+
+mod connect;
+mod intruders;
+mod registration;
+mod round_trip;
+mod scale;
+mod start_up;
+mod telemetry;
+
+use clap::ValueEnum;
+
+use crate::figure::Figures;
+use crate::lab::{Kind, Lab};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scenario {
+    /// A connect storm, then idle devices: rate, CPU and memory per connection
+    Connect,
+    /// 500 devices publish as fast as they are acknowledged
+    Telemetry,
+    /// 500 devices publish 10,000 messages a second together: latency
+    Paced,
+    /// DPS polls, against a broker with a responder client
+    RoundTrip,
+    /// Devices provisioned through the DPS into the hub
+    Registration,
+    /// The cost of a message and of a connect beside 15,000 idle devices
+    Scale,
+    /// Connects beside clients that never finish theirs
+    Intruders,
+    /// From the start of the process to its first CONNACK
+    StartUp,
+}
+
+impl Scenario {
+    pub const ALL: [Self; 8] = [
+        Self::StartUp,
+        Self::Connect,
+        Self::Telemetry,
+        Self::Paced,
+        Self::RoundTrip,
+        Self::Registration,
+        Self::Intruders,
+        Self::Scale,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Telemetry => "telemetry",
+            Self::Paced => "paced",
+            Self::RoundTrip => "round-trip",
+            Self::Registration => "registration",
+            Self::Scale => "scale",
+            Self::Intruders => "intruders",
+            Self::StartUp => "start-up",
+        }
+    }
+
+    /// Whether there is anything of this kind to measure on that server.
+    pub fn concerns(self, kind: Kind) -> bool {
+        !matches!((self, kind), (Self::Registration, Kind::Mosquitto))
+    }
+
+    pub async fn run(self, lab: &Lab, kind: Kind) -> anyhow::Result<Figures> {
+        match self {
+            Self::Connect => connect::run(lab, kind).await,
+            Self::Telemetry => telemetry::run(lab, kind).await,
+            Self::Paced => telemetry::run_paced(lab, kind).await,
+            Self::RoundTrip => round_trip::run(lab, kind).await,
+            Self::Registration => registration::run(lab).await,
+            Self::Scale => scale::run(lab, kind).await,
+            Self::Intruders => intruders::run(lab, kind).await,
+            Self::StartUp => start_up::run(lab, kind).await,
+        }
+    }
+}

@@ -1,0 +1,266 @@
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
+use azimuth_clock::SystemClock;
+use azimuth_wire::SymmetricKey;
+use azimuth_wire::enrollment::ReprovisionPolicy;
+use azimuth_wire::registration::{RegistrationStatus, Substatus};
+
+use super::*;
+use crate::config::LinkedHubConfig;
+use crate::operation::Standing;
+use crate::stub_hub::{Fault, SOON, StubHub, Trust};
+
+struct Works {
+    assigner: Arc<Assigner>,
+    sender: mpsc::Sender<Job>,
+    stop: CancellationToken,
+    _trust: Trust,
+}
+
+async fn hubs(trust: &Trust) -> (Arc<StubHub>, Arc<StubHub>) {
+    let a = StubHub::start(trust, "hub-a.azure-devices.net").await;
+    let b = StubHub::start(trust, "hub-b.azure-devices.net").await;
+    (a, b)
+}
+
+impl Works {
+    fn open(trust: Trust, links: &[LinkedHubConfig]) -> Self {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let tls = azimuth_certs::client_config(Some(trust.authority.certificate_pem())).unwrap();
+        let hub = |link| {
+            LinkedHub::new(link, tls.clone(), Duration::from_secs(5), clock.clone()).unwrap()
+        };
+        let pace = Pace {
+            hub_retry: Duration::from_millis(20),
+            assignment_timeout: Duration::from_millis(900),
+            ..Pace::default()
+        };
+        let assigner = Arc::new(Assigner {
+            store: azimuth_storage::memory(),
+            operations: Arc::new(Operations::new(Duration::from_secs(60), 0, 100)),
+            hubs: links.iter().map(hub).collect(),
+            regions: Regions::new("eastus"),
+            allocation: AllocationPolicy::Hashed,
+            pace,
+            ledger: Arc::new(Ledger::new("dps")),
+            clock: clock.clone(),
+        });
+        let (sender, jobs) = mpsc::channel(100);
+        let stop = CancellationToken::new();
+        tokio::spawn(assigner.clone().run(jobs, stop.clone()));
+        Self {
+            assigner,
+            sender,
+            stop,
+            _trust: trust,
+        }
+    }
+
+    fn job(&self, id: &str, hub: &str) -> Job {
+        let operation = OperationId::new("0ne", id, uuid::Uuid::new_v4());
+        let now = self.assigner.clock.now();
+        self.assigner.operations.begin(id, operation, now).unwrap();
+        let key = SymmetricKey::from_bytes(&[1; 32]);
+        let hubs = if hub.is_empty() {
+            Vec::new()
+        } else {
+            vec![format!("{hub}.azure-devices.net")]
+        };
+        Job {
+            key: id.into(),
+            registration_id: id.parse().unwrap(),
+            terms: Arc::new(Terms {
+                enabled: true,
+                device_id: None,
+                iot_edge: false,
+                allocation: None,
+                hubs,
+                reprovision: None,
+                group: None,
+            }),
+            keys: DeviceKeys {
+                primary: key.clone(),
+                secondary: key,
+            },
+            caller: ApiVersion::new(2021, 6, 1),
+            remote: "127.0.0.1:1".parse().unwrap(),
+            operations: vec![operation],
+            begun: now,
+        }
+    }
+
+    async fn submit(&self, job: Job) -> Arc<RegistrationState> {
+        let (key, operation) = (job.key.clone(), *job.operations.last().unwrap());
+        self.sender.send(job).await.unwrap();
+        self.result(&key, operation).await
+    }
+
+    async fn result(&self, key: &str, operation: OperationId) -> Arc<RegistrationState> {
+        let waiting = async {
+            loop {
+                if let Standing::Done(state) = self.assigner.operations.poll(key, operation) {
+                    return state;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(SOON, waiting).await.expect("a result")
+    }
+
+    fn kinds(&self) -> Vec<&'static str> {
+        let records = self.assigner.ledger.since(0);
+        records.iter().map(|record| record.refusal.kind).collect()
+    }
+}
+
+#[tokio::test]
+async fn a_device_gets_a_hub_an_identity_and_a_record() {
+    let trust = Trust::new();
+    let (a, b) = hubs(&trust).await;
+    let works = Works::open(trust, &[a.link(), b.link()]);
+    let state = works.submit(works.job("dev-1", "")).await;
+    assert_eq!(
+        (state.status, state.substatus),
+        (
+            RegistrationStatus::Assigned,
+            Some(Substatus::InitialAssignment)
+        )
+    );
+    assert!(a.has("dev-1") ^ b.has("dev-1"));
+    let record = records::registration(&*works.assigner.store, "dev-1")
+        .unwrap()
+        .unwrap();
+    assert_eq!(record.state, *state);
+    let again = works.submit(works.job("dev-1", "")).await;
+    assert_eq!(
+        again.substatus,
+        Some(Substatus::ReprovisionedToInitialAssignment)
+    );
+    assert_eq!(
+        (&again.assigned_hub, again.created_date_time_utc),
+        (&state.assigned_hub, state.created_date_time_utc)
+    );
+    assert!(works.kinds().is_empty());
+    works.stop.cancel();
+}
+
+#[tokio::test]
+async fn a_device_moves_when_its_enrollment_says_so() {
+    let trust = Trust::new();
+    let (a, b) = hubs(&trust).await;
+    let works = Works::open(trust, &[a.link(), b.link()]);
+    let _ = works.submit(works.job("dev-1", "hub-a")).await;
+    let mut stays = works.job("dev-1", "hub-b");
+    let never = ReprovisionPolicy {
+        update_hub_assignment: false,
+        migrate_device_data: false,
+    };
+    Arc::get_mut(&mut stays.terms).unwrap().reprovision = Some(never);
+    let state = works.submit(stays).await;
+    assert_eq!(
+        state.assigned_hub.as_deref(),
+        Some("hub-a.azure-devices.net")
+    );
+    assert!(a.has("dev-1") && !b.has("dev-1"));
+
+    let state = works.submit(works.job("dev-1", "hub-b")).await;
+    assert_eq!(state.substatus, Some(Substatus::DeviceDataMigrated));
+    assert_eq!(
+        state.assigned_hub.as_deref(),
+        Some("hub-b.azure-devices.net")
+    );
+    assert!(!a.has("dev-1") && b.has("dev-1"));
+}
+
+#[tokio::test]
+async fn a_hub_that_comes_back_is_found_again_and_one_that_does_not_fails_the_registration() {
+    let trust = Trust::new();
+    let (a, _) = hubs(&trust).await;
+    let works = Works::open(trust, &[a.link()]);
+    *a.fault.lock() = Some(Fault::Status(503, 3));
+    let state = works.submit(works.job("dev-1", "")).await;
+    assert_eq!(state.status, RegistrationStatus::Assigned);
+    assert_eq!(works.kinds(), ["hub-unreachable"]);
+
+    *a.fault.lock() = Some(Fault::Status(503, 1_000_000));
+    let state = works.submit(works.job("dev-2", "")).await;
+    assert_eq!(
+        (state.status, state.error_code),
+        (RegistrationStatus::Failed, Some(500_001))
+    );
+    assert_eq!(works.kinds().len(), 3);
+    let sentence = &works.assigner.ledger.since(2)[0].refusal.sentence;
+    assert!(
+        sentence.contains("it answered 503; the registration failed"),
+        "{sentence}"
+    );
+}
+
+#[tokio::test]
+async fn a_wrong_key_of_the_link_fails_with_the_hubs_own_words() {
+    let trust = Trust::new();
+    let (a, _) = hubs(&trust).await;
+    let works = Works::open(trust, &[a.link_with(SymmetricKey::from_bytes(&[7; 32]))]);
+    let state = works.submit(works.job("dev-1", "")).await;
+    assert_eq!(
+        (state.status, state.error_code),
+        (RegistrationStatus::Failed, Some(401_002))
+    );
+    assert_eq!(
+        state.error_message.as_deref(),
+        Some(
+            r#"{"ExceptionMessage":"Tracking ID:1","Message":"ErrorCode:IotHubUnauthorizedAccess;Unauthorized"}"#
+        )
+    );
+    assert_eq!(works.kinds(), ["hub-key-refused"]);
+}
+
+#[tokio::test]
+async fn without_a_hub_to_choose_the_registration_fails_as_azures_does() {
+    let works = Works::open(Trust::new(), &[]);
+    let state = works.submit(works.job("dev-1", "")).await;
+    assert_eq!(
+        (state.error_code, state.error_message.as_deref()),
+        (Some(401_001), Some("IoTHub not found."))
+    );
+    assert_eq!(works.kinds(), ["no-hub"]);
+    assert!(
+        works.assigner.ledger.since(0)[0]
+            .refusal
+            .sentence
+            .contains("no hub is linked")
+    );
+}
+
+#[tokio::test]
+async fn a_silent_hub_holds_up_nobody_else() {
+    let trust = Trust::new();
+    let (a, b) = hubs(&trust).await;
+    let works = Works::open(trust, &[a.link(), b.link()]);
+    *a.fault.lock() = Some(Fault::Silent);
+    for number in 0..80 {
+        let job = works.job(&format!("stuck-{number}"), "hub-a");
+        works.sender.send(job).await.unwrap();
+    }
+    let state = works.submit(works.job("dev-1", "hub-b")).await;
+    assert_eq!(state.status, RegistrationStatus::Assigned);
+}
+
+#[tokio::test]
+async fn registrations_of_one_device_happen_one_after_the_other_and_all_end() {
+    let trust = Trust::new();
+    let (a, _) = hubs(&trust).await;
+    let works = Works::open(trust, &[a.link()]);
+    let jobs: Vec<_> = (0..20).map(|_| works.job("dev-1", "")).collect();
+    let operations: Vec<_> = jobs.iter().map(|job| job.operations[0]).collect();
+    for job in jobs {
+        works.sender.send(job).await.unwrap();
+    }
+    for operation in operations {
+        assert_eq!(
+            works.result("dev-1", operation).await.status,
+            RegistrationStatus::Assigned
+        );
+    }
+    // Those that waited were carried out together.
+    assert!(a.requests.lock().len() <= 4, "{:?}", a.requests.lock());
+}
