@@ -2,25 +2,22 @@
 //!
 //! May not enter: rules of any room.
 
+mod thread;
+
 use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
-use azimuth_broker::{Behind, FrontDoor, FrontDoorConfig, Ledger, Presence};
 use azimuth_clock::Clock;
-use azimuth_storage::Store;
 use tokio_util::sync::CancellationToken;
 
-use crate::auth::Rules;
 use crate::config::{HubConfig, PolicyKeySource};
-use crate::device::DeviceDoor;
 use crate::error::Error;
-use crate::event::store::EventStore;
-use crate::event::{Appender, Cut, Log};
+use crate::event::Cut;
 use crate::policies::Policies;
 use crate::registry::{Registry, Row};
-use crate::rest::{self, Rest};
+
+use thread::Foundation;
 
 /// Starts hubs.
 pub struct Hub;
@@ -53,7 +50,7 @@ impl Hub {
             .name(name.clone())
             .spawn({
                 let stopping = stopping.clone();
-                move || run(config, foundation, clock, stopping, &ready)
+                move || thread::run(config, foundation, clock, stopping, &ready)
             })
             .map_err(Error::Thread)?;
         let opened = match opened.recv() {
@@ -149,43 +146,6 @@ impl Drop for RunningHub {
     }
 }
 
-/// What a hub stands on.
-struct Foundation {
-    store: Arc<dyn Store>,
-    appender: Appender,
-    log: Arc<Log>,
-    cuts: Vec<Cut>,
-}
-
-impl Foundation {
-    fn open(config: &HubConfig, clock: &Arc<dyn Clock>) -> Result<Self, Error> {
-        let folder = &config.folder;
-        std::fs::create_dir_all(folder).map_err(|source| Error::Folder {
-            folder: folder.display().to_string(),
-            source,
-        })?;
-        let store = azimuth_storage::open(&folder.join("registry.redb"))?;
-        let events = folder.join("events");
-        let (appender, log, cuts) = Log::open(&events, config.event_log.clone(), clock.utc())?;
-        Ok(Self {
-            store,
-            appender,
-            log,
-            cuts,
-        })
-    }
-}
-
-/// A hub that has opened, for the thread that waits for it.
-struct Opened {
-    policies: Policies,
-    registry: Arc<Registry>,
-    cuts: Vec<Cut>,
-    mqtt: Vec<SocketAddr>,
-    https: Vec<SocketAddr>,
-    unbound: Vec<(SocketAddr, std::io::Error)>,
-}
-
 fn check(config: &HubConfig) -> Result<(), Error> {
     const MOST_PARTITIONS: u16 = 128;
     let partitions = config.event_log.partitions;
@@ -197,134 +157,3 @@ fn check(config: &HubConfig) -> Result<(), Error> {
         (PolicyKeySource::Published, None) | (PolicyKeySource::Kept, _) => Ok(()),
     }
 }
-
-/// The hub's thread, from start to stop.
-fn run(
-    config: HubConfig,
-    foundation: Foundation,
-    clock: Arc<dyn Clock>,
-    stopping: CancellationToken,
-    ready: &mpsc::SyncSender<Result<Opened, Error>>,
-) {
-    let store = foundation.store.clone();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .max_blocking_threads(READER_THREADS)
-        .thread_name(format!("{}-reader", config.name))
-        .build();
-    match runtime {
-        Ok(runtime) => runtime.block_on(serve(config, foundation, clock, stopping, ready)),
-        Err(error) => drop(ready.send(Err(Error::Thread(error)))),
-    }
-    store.close();
-}
-
-async fn serve(
-    config: HubConfig,
-    foundation: Foundation,
-    clock: Arc<dyn Clock>,
-    stopping: CancellationToken,
-    ready: &mpsc::SyncSender<Result<Opened, Error>>,
-) {
-    let opened = open(config, foundation, clock, &stopping).await;
-    let (front_door, registry) = match opened {
-        Ok((front_door, opened)) => {
-            let registry = opened.registry.clone();
-            drop(ready.send(Ok(opened)));
-            (front_door, registry)
-        }
-        Err(error) => return drop(ready.send(Err(error))),
-    };
-    let mut tick = tokio::time::interval(WRITE_DOWN_EVERY);
-    loop {
-        tokio::select! {
-            _ = tick.tick() => registry.live().write_down(),
-            () = stopping.cancelled() => break,
-        }
-    }
-    front_door.close().await;
-    registry.live().write_down();
-}
-
-async fn open(
-    config: HubConfig,
-    foundation: Foundation,
-    clock: Arc<dyn Clock>,
-    stopping: &CancellationToken,
-) -> Result<(FrontDoor<DeviceDoor>, Opened), Error> {
-    let Foundation {
-        store,
-        appender,
-        log,
-        cuts,
-    } = foundation;
-    let partitions = config.event_log.partitions;
-    let lanes = u8::try_from(partitions).map_err(|_| Error::Partitions(partitions))?;
-    let policies = Policies::open(config.keys, &config.name, &*store).await?;
-    let registry = Arc::new(Registry::open(store, clock.clone())?);
-    let rules = Arc::new(Rules {
-        host_names: config.host_names,
-        policies: policies.clone(),
-        clock_skew: config.clock_skew,
-    });
-    let presence = Arc::new(Presence::new());
-    let ledger = Arc::new(Ledger::new(&config.name));
-    let backend = DeviceDoor {
-        rules: rules.clone(),
-        registry: registry.clone(),
-        ledger: ledger.clone(),
-        clock: clock.clone(),
-        partitions: lanes,
-        sas_grace: config.sas_grace,
-        longest_silence: config.longest_silence,
-    };
-    let rest = Rest {
-        rules,
-        registry: registry.clone(),
-        log,
-        presence: presence.clone(),
-        ledger: ledger.clone(),
-        clock: clock.clone(),
-        stopping: stopping.clone(),
-    };
-    let behind = Behind {
-        backend: Arc::new(backend),
-        consumer: Box::new(EventStore::new(appender, clock.clone())),
-        http: rest::router(rest),
-        presence,
-        ledger,
-        clock,
-    };
-    let front_door = FrontDoorConfig {
-        service: config.name,
-        tls: config.tls,
-        mqtt: config.mqtt,
-        https: config.https,
-        lanes,
-        limits: config.limits,
-    };
-    let front_door = FrontDoor::open(front_door, behind).await?;
-    let opened = Opened {
-        policies,
-        registry,
-        cuts,
-        mqtt: front_door.mqtt().to_vec(),
-        https: front_door.https().to_vec(),
-        unbound: front_door.unbound().iter().map(copied).collect(),
-    };
-    Ok((front_door, opened))
-}
-
-/// An `io::Error` cannot be cloned; its kind and number can.
-fn copied((address, error): &(SocketAddr, std::io::Error)) -> (SocketAddr, std::io::Error) {
-    let copy = match error.raw_os_error() {
-        Some(number) => std::io::Error::from_raw_os_error(number),
-        None => std::io::Error::new(error.kind(), error.to_string()),
-    };
-    (*address, copy)
-}
-
-/// Clients that follow the event log share these.
-const READER_THREADS: usize = 2;
-
-const WRITE_DOWN_EVERY: Duration = Duration::from_secs(3);

@@ -68,7 +68,7 @@ struct Failure {
     /// The policy, as far as known.
     who: Option<String>,
     /// Why credentials were refused; the client is only told that they were.
-    refusal: Option<Refusal>,
+    refusal: Option<Box<Refusal>>,
 }
 
 impl From<Error> for Failure {
@@ -103,7 +103,7 @@ impl Rest {
         judged.map(ToOwned::to_owned).map_err(|refusal| Failure {
             error: Error::Unauthorized,
             who: None,
-            refusal: Some(refusal),
+            refusal: Some(Box::new(refusal)),
         })
     }
 
@@ -146,10 +146,13 @@ impl Rest {
         if code.status() >= 500 {
             tracing::error!(error = error as &dyn std::error::Error, "a request failed");
         }
-        let refusal = failure.refusal.clone().unwrap_or_else(|| {
-            let answer = Answer::Http(code.status(), code.name().into());
-            Refusal::new(error.kind(), answer, error.to_string())
-        });
+        let refusal = match &failure.refusal {
+            Some(refusal) => Refusal::clone(refusal),
+            None => {
+                let answer = Answer::Http(code.status(), code.name().into());
+                Refusal::new(error.kind(), answer, error.to_string())
+            }
+        };
         let request = format!("{} {}", head.method, shown(head.uri.path()));
         let refusal = refusal.fact("request", request);
         let remote = head.extensions.get::<Arc<Peer>>().map(|peer| peer.remote);

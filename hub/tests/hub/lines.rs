@@ -116,7 +116,8 @@ async fn places_devices_and_partitions_can_be_chosen() {
         assert_eq!(bodies(&query).await, expected, "{query}");
     }
     for query in [
-        "from=sequence:1",
+        "from=sequence:0",
+        "from=offset:0",
         "from=yesterday",
         "from=time:x",
         "partition=x",

@@ -33,12 +33,15 @@ async fn each_refused_connect_says_why_in_one_sentence() {
     desk.make("d").await;
     desk.make("off").await;
     desk.make("x509").await;
-    let disabled = r#"{"status":"disabled","statusReason":"lost"}"#;
+    let disabled = format!(
+        r#"{{"status":"disabled","statusReason":"lost",
+        "authentication":{{"symmetricKey":{{"primaryKey":"{KEY}","secondaryKey":"{KEY}"}}}}}}"#
+    );
     desk.ask(
         Method::PUT,
         &format!("/devices/off{VERSION}"),
         Some("*"),
-        disabled,
+        &disabled,
     )
     .await;
     let x509 = r#"{"authentication":{"type":"selfSigned"}}"#;
