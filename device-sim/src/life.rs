@@ -282,3 +282,45 @@ async fn open(shared: &Shared, endpoint: Endpoint, number: u64) -> Result<Box<Li
         .await
         .map(Box::new)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use azimuth_clock::SystemClock;
+    use rustls::crypto::aws_lc_rs::default_provider;
+
+    use super::*;
+    use crate::plan::{Credential, Who};
+    use crate::step::Silent;
+
+    #[test]
+    fn the_task_of_a_device_stays_small() {
+        let key = "A".repeat(44);
+        let text = format!("HostName=h.net;SharedAccessKeyName=device;SharedAccessKey={key}");
+        let who = Who::Named(vec!["d".into()]);
+        let plan = Plan::new(who, Credential::HubPolicy(text.parse().unwrap()), None);
+        let tls = rustls::ClientConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(rustls::RootCertStore::empty())
+            .with_no_client_auth();
+        let plan = Arc::new(plan);
+        let clock = Arc::new(SystemClock);
+        let device = Device::new(plan.clone(), 0, clock.now()).unwrap();
+        let shared = Rc::new(Shared {
+            plan,
+            tls: TlsConnector::from(Arc::new(tls)),
+            clock,
+            observer: Arc::new(Silent),
+            progress: Arc::default(),
+            stop: CancellationToken::new(),
+            connects: Semaphore::new(1),
+            resolver: Resolver::default(),
+            scratch: Scratch::new(),
+            latencies: RefCell::new(Latencies::new()),
+            faults: RefCell::default(),
+        });
+        let bytes = std::mem::size_of_val(&live(device, 0, shared));
+        assert!(bytes <= 1536, "{bytes}");
+    }
+}
