@@ -65,8 +65,8 @@ def test_a_second_registration_keeps_hub_and_key(simulator):
 
 
 @pytest.mark.parametrize("registration_id, key, kind", [
-    ("contoso-simdevice-east", KEYS["contoso-simdevice-west"], "wrong-key"),
-    ("nobody-knows-me", KEYS["contoso-simdevice-west"], "wrong-key"),
+    ("contoso-simdevice-east", KEYS["contoso-simdevice-west"], "unknown-registration"),
+    ("nobody-knows-me", KEYS["contoso-simdevice-west"], "unknown-registration"),
     ("contoso-simdevice-east",
      "rLuyBPpIJ+hOre2SFIP9Ajvdty3j0EwSP/WvTVH9eZAw5HpDuEmf13nziHy5RRXmuTy84FCLpOnhhBPASSbHYg==", "group-key-used"),
 ])
@@ -76,7 +76,7 @@ def test_a_wrong_key_is_answered_with_401_and_explained(simulator, registration_
     text = f"{refused.value} {refused.value.__cause__}"
     assert "register request returned a service error status code 401" in text
     records = simulator.refusals(registration_id)
-    assert records and records[-1]["kind"] == kind, records
+    assert kind in [record["kind"] for record in records], records
 
 
 def test_an_unknown_id_scope_is_refused_at_connect(simulator):
@@ -86,7 +86,7 @@ def test_an_unknown_id_scope_is_refused_at_connect(simulator):
         server_verification_cert=simulator.ca_pem)
     with pytest.raises(Exception):
         client.register()
-    assert simulator.refusals("contoso-simdevice-east")[-1]["answer"] == "CONNACK 3"
+    assert "CONNACK 3" in [record["answer"] for record in simulator.refusals("contoso-simdevice-east")]
 
 
 SAMPLE = """
