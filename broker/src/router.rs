@@ -289,6 +289,7 @@ impl Shared {
             self.gone.store(true, Ordering::Release);
             lost.extend(self.under_way.lock().drain(..));
             lost.extend(pending.iter_mut().map(|lane| std::mem::take(lane).receipts));
+            lost.retain(|receipts| !receipts.senders.is_empty());
         }
         for receipts in lost {
             self.finish(receipts, Err("the store has stopped".into()));

@@ -7,7 +7,8 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use azimuth_certs::{
-    Authority, KeyChoice, KeyKind, ServerIdentity, ServerNames, Thumbprint, TrustFiles, bundle, c_header, trust_rows,
+    Authority, KeyChoice, KeyKind, ServerIdentity, ServerNames, Thumbprint, TrustFiles, bundle,
+    c_header, trust_rows,
 };
 use azimuth_clock::{Clock, SystemClock};
 use clap::{Args, Subcommand, ValueEnum};
@@ -65,7 +66,8 @@ pub fn folder(data: &Path) -> PathBuf {
 /// The CA of a data folder, made on first use, with the bundle beside it that `SSL_CERT_FILE` names.
 pub fn authority(data: &Path) -> anyhow::Result<Authority> {
     let folder = folder(data);
-    fs::create_dir_all(&folder).with_context(|| format!("the folder {} cannot be made", folder.display()))?;
+    fs::create_dir_all(&folder)
+        .with_context(|| format!("the folder {} cannot be made", folder.display()))?;
     let authority = Authority::load_or_create(&folder, SystemClock.utc())?;
     let text = bundle(&system_roots(), authority.certificate_pem());
     write_if_changed(&bundle_file(data), text.as_bytes())?;
@@ -85,8 +87,14 @@ pub fn server(
     dns: Vec<String>,
     ips: Vec<IpAddr>,
 ) -> anyhow::Result<rustls::ServerConfig> {
-    fs::create_dir_all(folder).with_context(|| format!("the folder {} cannot be made", folder.display()))?;
-    let identity = ServerIdentity::load_or_issue(folder, authority, &ServerNames { dns, ips }, SystemClock.utc())?;
+    fs::create_dir_all(folder)
+        .with_context(|| format!("the folder {} cannot be made", folder.display()))?;
+    let identity = ServerIdentity::load_or_issue(
+        folder,
+        authority,
+        &ServerNames { dns, ips },
+        SystemClock.utc(),
+    )?;
     let choice = match config.security.server_key {
         ServerKey::Auto => KeyChoice::Auto,
         ServerKey::Rsa => KeyChoice::Rsa,
@@ -113,11 +121,17 @@ impl Certs {
                     Kind::Rsa2048 => KeyKind::Rsa2048,
                     Kind::Rsa3072 => KeyKind::Rsa3072,
                 };
-                let leaf = authority.issue_server(&ServerNames { dns, ips }, kind, SystemClock.utc())?;
+                let leaf =
+                    authority.issue_server(&ServerNames { dns, ips }, kind, SystemClock.utc())?;
                 let (pem, key) = (out.with_extension("pem"), out.with_extension("key"));
-                fs::write(&pem, &leaf.chain_pem).with_context(|| format!("{} cannot be written", pem.display()))?;
+                fs::write(&pem, &leaf.chain_pem)
+                    .with_context(|| format!("{} cannot be written", pem.display()))?;
                 write_private(&key, leaf.key_pem.as_bytes())?;
-                println!("Certificate  {}\nKey          {}", pem.display(), key.display());
+                println!(
+                    "Certificate  {}\nKey          {}",
+                    pem.display(),
+                    key.display()
+                );
             }
         }
         Ok(ExitCode::SUCCESS)
@@ -135,7 +149,8 @@ impl Trust {
     pub fn run(self, config: Config) -> anyhow::Result<ExitCode> {
         let authority = authority(&config.data)?;
         let out = self.out.unwrap_or_else(|| folder(&config.data));
-        fs::create_dir_all(&out).with_context(|| format!("the folder {} cannot be made", out.display()))?;
+        fs::create_dir_all(&out)
+            .with_context(|| format!("the folder {} cannot be made", out.display()))?;
         let file = |name: &str| absolute(&out).join(name).display().to_string();
         let files = TrustFiles {
             pem: absolute(&authority.path()).display().to_string(),
@@ -146,10 +161,15 @@ impl Trust {
         write_if_changed(Path::new(&files.der), &authority.export_der())?;
         let text = bundle(&system_roots(), authority.certificate_pem());
         write_if_changed(Path::new(&files.bundle), text.as_bytes())?;
-        write_if_changed(Path::new(&files.header), c_header(authority.certificate_pem(), "azimuth_ca").as_bytes())?;
+        write_if_changed(
+            Path::new(&files.header),
+            c_header(authority.certificate_pem(), "azimuth_ca").as_bytes(),
+        )?;
         let rows = trust_rows(&files);
-        let wanted: Vec<_> =
-            rows.iter().filter(|row| self.runtime.as_ref().is_none_or(|name| row.name == name)).collect();
+        let wanted: Vec<_> = rows
+            .iter()
+            .filter(|row| self.runtime.as_ref().is_none_or(|name| row.name == name))
+            .collect();
         if wanted.is_empty() {
             let names: Vec<_> = rows.iter().map(|row| row.name).collect();
             anyhow::bail!("no such runtime; known: {}", names.join(", "));
@@ -187,6 +207,12 @@ fn write_private(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;
     let mut options = fs::OpenOptions::new();
-    let file = options.write(true).create(true).truncate(true).mode(0o600).open(path);
-    file.and_then(|mut file| file.write_all(bytes)).with_context(|| format!("{} cannot be written", path.display()))
+    let file = options
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path);
+    file.and_then(|mut file| file.write_all(bytes))
+        .with_context(|| format!("{} cannot be written", path.display()))
 }

@@ -206,7 +206,9 @@ impl Default for DpsSection {
     fn default() -> Self {
         Self {
             name: "contoso-dps".into(),
-            id_scope: "0ne00002193".parse().expect("the tutorial's id scope is valid"),
+            id_scope: "0ne00002193"
+                .parse()
+                .expect("the tutorial's id scope is valid"),
             address: IpAddr::V4(Ipv4Addr::new(127, 0, 0, 10)),
             host_names: Vec::new(),
             allocation: Allocation::GeoLatency,
@@ -253,7 +255,8 @@ impl HubSection {
 impl Default for RegionsSection {
     fn default() -> Self {
         let network = |third: u8, region: &str| NetworkSection {
-            cidr: IpNet::new(IpAddr::V4(Ipv4Addr::new(127, 0, third, 0)), 24).expect("24 is a prefix length"),
+            cidr: IpNet::new(IpAddr::V4(Ipv4Addr::new(127, 0, third, 0)), 24)
+                .expect("24 is a prefix length"),
             region: region.into(),
         };
         Self {
@@ -266,19 +269,32 @@ impl Default for RegionsSection {
 
 impl Default for Ports {
     fn default() -> Self {
-        Self { mqtt: 8883, https: 443 }
+        Self {
+            mqtt: 8883,
+            https: 443,
+        }
     }
 }
 
 impl Default for TelemetrySection {
     fn default() -> Self {
-        Self { partitions: 4, retention_days: 1, retention_size: 1024, sync: false }
+        Self {
+            partitions: 4,
+            retention_days: 1,
+            retention_size: 1024,
+            sync: false,
+        }
     }
 }
 
 impl Default for SecuritySection {
     fn default() -> Self {
-        Self { sas_grace: 300, clock_skew: 300, server_key: ServerKey::Auto, resumption: false }
+        Self {
+            sas_grace: 300,
+            clock_skew: 300,
+            server_key: ServerKey::Auto,
+            resumption: false,
+        }
     }
 }
 
@@ -298,9 +314,16 @@ fn yes() -> bool {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("cannot read the configuration file {path}")]
-    Read { path: PathBuf, source: std::io::Error },
+    Read {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("{path}, line {line}: {what}")]
-    Line { path: PathBuf, line: usize, what: String },
+    Line {
+        path: PathBuf,
+        line: usize,
+        what: String,
+    },
     #[error("the configuration is not usable: {0}")]
     Unusable(String),
 }
@@ -308,8 +331,13 @@ pub enum Error {
 impl Config {
     /// Reads the file, or the defaults where there is none.
     pub fn load(path: Option<&Path>) -> Result<Self, Error> {
-        let Some(path) = path else { return Self::default().check() };
-        let text = std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.into(), source })?;
+        let Some(path) = path else {
+            return Self::default().check();
+        };
+        let text = std::fs::read_to_string(path).map_err(|source| Error::Read {
+            path: path.into(),
+            source,
+        })?;
         Self::parse(&text, path)?.check()
     }
 
@@ -335,10 +363,16 @@ impl Config {
         for (position, hub) in self.hubs.iter().enumerate() {
             let label = |c: char| c.is_ascii_alphanumeric() || c == '-';
             if hub.name.is_empty() || !hub.name.chars().all(label) {
-                return unusable(format!("hub name `{}`: letters, digits and dashes only", hub.name));
+                return unusable(format!(
+                    "hub name `{}`: letters, digits and dashes only",
+                    hub.name
+                ));
             }
             if !(1..=1000).contains(&hub.weight) {
-                return unusable(format!("hub {}: weight {} is not 1 to 1000", hub.name, hub.weight));
+                return unusable(format!(
+                    "hub {}: weight {} is not 1 to 1000",
+                    hub.name, hub.weight
+                ));
             }
             for other in &self.hubs[..position] {
                 if other.name.eq_ignore_ascii_case(&hub.name) {
@@ -346,22 +380,26 @@ impl Config {
                 }
                 if other.address == hub.address {
                     let (a, b) = (&other.name, &hub.name);
-                    return unusable(format!("hubs `{a}` and `{b}` share the address {}", hub.address));
+                    return unusable(format!(
+                        "hubs `{a}` and `{b}` share the address {}",
+                        hub.address
+                    ));
                 }
             }
             if hub.address == self.dps.address {
-                return unusable(format!("hub `{}` and the DPS share the address {}", hub.name, hub.address));
+                return unusable(format!(
+                    "hub `{}` and the DPS share the address {}",
+                    hub.name, hub.address
+                ));
             }
         }
         if self.telemetry.partitions == 0 || self.telemetry.partitions > 32 {
-            return unusable(format!("telemetry.partitions {} is not 1 to 32", self.telemetry.partitions));
+            return unusable(format!(
+                "telemetry.partitions {} is not 1 to 32",
+                self.telemetry.partitions
+            ));
         }
         Ok(self)
-    }
-
-    /// Whether everything listens where no other machine can reach it: only then published keys serve.
-    pub fn loopback_only(&self) -> bool {
-        self.dps.address.is_loopback() && self.hubs.iter().all(|hub| hub.address.is_loopback())
     }
 
     /// The hub of this name, host name or address.
@@ -369,7 +407,10 @@ impl Config {
         self.hubs.iter().find(|hub| {
             hub.name.eq_ignore_ascii_case(wanted)
                 || hub.address.to_string() == wanted
-                || hub.names().iter().any(|name| name.eq_ignore_ascii_case(wanted))
+                || hub
+                    .names()
+                    .iter()
+                    .any(|name| name.eq_ignore_ascii_case(wanted))
         })
     }
 }
@@ -380,8 +421,11 @@ fn with_nearest(message: &str) -> String {
     if !message.starts_with("unknown field") && !message.starts_with("unknown variant") {
         return message.into();
     }
-    let Some(unknown) = quoted.next() else { return message.into() };
-    let nearest = quoted.max_by_key(|known| (strsim::normalized_levenshtein(unknown, known) * 1000.0) as u32);
+    let Some(unknown) = quoted.next() else {
+        return message.into();
+    };
+    let nearest =
+        quoted.max_by_key(|known| (strsim::normalized_levenshtein(unknown, known) * 1000.0) as u32);
     match nearest {
         Some(known) => format!("unknown key `{unknown}`; did you mean `{known}`? ({message})"),
         None => message.into(),
@@ -396,16 +440,37 @@ mod tests {
     #[test]
     fn an_unknown_key_names_its_line_and_the_nearest_key() {
         let rows = [
-            ("data = \"x\"\ndato = 1\n", 2, "`dato`; did you mean `data`?"),
-            ("[dps]\n\nid-scop = \"0ne\"\n", 3, "`id-scop`; did you mean `id-scope`?"),
-            ("[[hub]]\nname = \"a\"\naddress = \"127.0.0.1\"\nreggion = \"eastus\"\n", 4, "did you mean `region`?"),
-            ("[dps]\nallocation = \"geolatency\"\n", 2, "did you mean `geoLatency`?"),
+            (
+                "data = \"x\"\ndato = 1\n",
+                2,
+                "`dato`; did you mean `data`?",
+            ),
+            (
+                "[dps]\n\nid-scop = \"0ne\"\n",
+                3,
+                "`id-scop`; did you mean `id-scope`?",
+            ),
+            (
+                "[[hub]]\nname = \"a\"\naddress = \"127.0.0.1\"\nreggion = \"eastus\"\n",
+                4,
+                "did you mean `region`?",
+            ),
+            (
+                "[dps]\nallocation = \"geolatency\"\n",
+                2,
+                "did you mean `geoLatency`?",
+            ),
             ("[ports]\nmqtt = \"x\"\n", 2, "invalid type"),
             ("[ports\n", 1, ""),
         ];
         for (text, line, sentence) in rows {
-            let error = Config::parse(text, Path::new("a.toml")).unwrap_err().to_string();
-            assert!(error.starts_with(&format!("a.toml, line {line}: ")), "{text:?}: {error}");
+            let error = Config::parse(text, Path::new("a.toml"))
+                .unwrap_err()
+                .to_string();
+            assert!(
+                error.starts_with(&format!("a.toml, line {line}: ")),
+                "{text:?}: {error}"
+            );
             assert!(error.contains(sentence), "{text:?}: {error}");
         }
     }
@@ -414,29 +479,47 @@ mod tests {
     fn the_defaults_are_the_tutorials() {
         let config = Config::load(None).unwrap();
         assert_eq!(config.dps.id_scope.as_str(), "0ne00002193");
-        let hubs: Vec<_> = config.hubs.iter().map(|hub| (hub.host_name(), hub.region.clone())).collect();
+        let hubs: Vec<_> = config
+            .hubs
+            .iter()
+            .map(|hub| (hub.host_name(), hub.region.clone()))
+            .collect();
         assert_eq!(
             hubs,
             [
                 ("contoso-east-hub.azure-devices.net".into(), "eastus".into()),
-                ("contoso-west-hub.azure-devices.net".into(), "westus".to_string())
+                (
+                    "contoso-west-hub.azure-devices.net".into(),
+                    "westus".to_string()
+                )
             ]
         );
-        assert!(config.loopback_only());
     }
 
     #[test]
     fn what_contradicts_itself_is_refused() {
-        let hub = |name: &str, address: &str| format!("[[hub]]\nname = \"{name}\"\naddress = \"{address}\"\n");
+        let hub = |name: &str, address: &str| {
+            format!("[[hub]]\nname = \"{name}\"\naddress = \"{address}\"\n")
+        };
         let rows = [
-            (hub("a", "127.0.0.1") + &hub("A", "127.0.0.2"), "two hubs are called"),
-            (hub("a", "127.0.0.1") + &hub("b", "127.0.0.1"), "share the address"),
+            (
+                hub("a", "127.0.0.1") + &hub("A", "127.0.0.2"),
+                "two hubs are called",
+            ),
+            (
+                hub("a", "127.0.0.1") + &hub("b", "127.0.0.1"),
+                "share the address",
+            ),
             (hub("a", "127.0.0.10"), "and the DPS share the address"),
             (hub("a_b", "127.0.0.1"), "letters, digits and dashes"),
             (hub("a", "127.0.0.1") + "weight = 0\n", "is not 1 to 1000"),
         ];
         for (text, sentence) in rows {
-            let error = Config::parse(&text, Path::new("a.toml")).unwrap().check().unwrap_err().to_string();
+            let error = Config::parse(&text, Path::new("a.toml"))
+                .unwrap()
+                .check()
+                .unwrap_err()
+                .to_string();
             assert!(error.contains(sentence), "{text:?}: {error}");
         }
     }

@@ -21,7 +21,10 @@ pub struct Env {
 impl Env {
     pub fn run(self, config: Config) -> anyhow::Result<ExitCode> {
         let paste = Paste::load(&config.data)?;
-        print!("{}", paste.environment(&self.device, paste.hub(self.hub.as_deref())?));
+        print!(
+            "{}",
+            paste.environment(&self.device, paste.hub(self.hub.as_deref())?)
+        );
         Ok(ExitCode::SUCCESS)
     }
 }

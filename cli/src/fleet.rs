@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use azimuth_certs::without_resumption;
-use azimuth_device_sim::{Credential, Dps, Fleet, Observer, Plan, Report, Shard, Silent, Sources, Step, Who};
+use azimuth_device_sim::{
+    Credential, Dps, Fleet, Observer, Plan, Report, Shard, Silent, Snapshot, Sources, Step, Who,
+};
 use azimuth_wire::connection_string::ConnectionString;
 use clap::Args;
 use ipnet::IpNet;
@@ -37,7 +39,12 @@ pub struct DeviceSim {
     #[arg(long, default_value = "contoso-simdevice-{n}", value_name = "NAME")]
     name: String,
     /// Primary or secondary key of an enrollment group; each device derives its own
-    #[arg(long, env = "AZIMUTH_GROUP_KEY", hide_env_values = true, value_name = "KEY")]
+    #[arg(
+        long,
+        env = "AZIMUTH_GROUP_KEY",
+        hide_env_values = true,
+        value_name = "KEY"
+    )]
     group_key: Option<String>,
     /// Connection string of one device, or of a hub policy with DeviceConnect for devices that exist
     #[arg(long, conflicts_with = "group_key", value_name = "STRING")]
@@ -127,16 +134,26 @@ impl DeviceSim {
             (None, Err(error)) => return Err(error.context("no --ca is given and none is known")),
         };
         let tls = tls(&ca)?;
-        let observer: Arc<dyn Observer> = if self.verbose { Arc::new(Steps) } else { Arc::new(Silent) };
+        let observer: Arc<dyn Observer> = if self.verbose {
+            Arc::new(Steps)
+        } else {
+            Arc::new(Silent)
+        };
         let fleet = Fleet::new(plan, tls, services::clock(), observer)?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         let report = runtime.block_on(run_fleet(fleet))?;
         if self.json {
             println!("{}", serde_json::to_string_pretty(&report)?);
         } else {
             println!("{report}");
         }
-        Ok(if report.failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+        Ok(if report.failed() {
+            ExitCode::FAILURE
+        } else {
+            ExitCode::SUCCESS
+        })
     }
 
     fn plan(&self, config: &Config, paste: Option<&Paste>) -> anyhow::Result<Plan> {
@@ -145,24 +162,40 @@ impl DeviceSim {
             addresses.insert(hub.host_name.to_lowercase(), hub.address);
         }
         for pair in &self.resolve {
-            let (name, address) = pair.split_once('=').with_context(|| format!("--resolve {pair}: not NAME=ADDRESS"))?;
-            addresses.insert(name.to_lowercase(), address.parse().with_context(|| format!("--resolve {pair}"))?);
+            let (name, address) = pair
+                .split_once('=')
+                .with_context(|| format!("--resolve {pair}: not NAME=ADDRESS"))?;
+            addresses.insert(
+                name.to_lowercase(),
+                address
+                    .parse()
+                    .with_context(|| format!("--resolve {pair}"))?,
+            );
         }
         let (credential, provisioning) = self.credential(config, paste)?;
         let who = match &credential {
             Credential::ConnectionString(string) => {
-                let device = string.device_id().context("the connection string names no device")?;
+                let device = string
+                    .device_id()
+                    .context("the connection string names no device")?;
                 Who::Named(vec![device.to_string()])
             }
-            _ if self.count == 1 && !self.name.contains("{n}") => Who::Named(vec![self.name.clone()]),
-            _ => Who::Numbered { name: self.name.clone(), count: self.count },
+            _ if self.count == 1 && !self.name.contains("{n}") => {
+                Who::Named(vec![self.name.clone()])
+            }
+            _ => Who::Numbered {
+                name: self.name.clone(),
+                count: self.count,
+            },
         };
         let mut plan = Plan::new(who, credential, provisioning);
         plan.addresses = addresses;
         plan.hub_port = config.ports.mqtt;
         plan.sources = self.sources(config)?;
         plan.ramp = self.ramp;
-        plan.heartbeat = (self.heartbeat > 0.0).then(|| seconds(self.heartbeat)).transpose()?;
+        plan.heartbeat = (self.heartbeat > 0.0)
+            .then(|| seconds(self.heartbeat))
+            .transpose()?;
         plan.jitter = self.jitter;
         plan.payload_bytes = self.payload;
         plan.duration = self.duration.map(seconds).transpose()?;
@@ -177,7 +210,11 @@ impl DeviceSim {
         Ok(plan)
     }
 
-    fn credential(&self, config: &Config, paste: Option<&Paste>) -> anyhow::Result<(Credential, Option<Dps>)> {
+    fn credential(
+        &self,
+        config: &Config,
+        paste: Option<&Paste>,
+    ) -> anyhow::Result<(Credential, Option<Dps>)> {
         if let Some(string) = &self.connection_string {
             let string: ConnectionString = string.parse().context("--connection-string")?;
             let credential = match string.identity {
@@ -190,15 +227,26 @@ impl DeviceSim {
         let key = match (&self.group_key, known.and_then(|dps| dps.group.as_ref())) {
             (Some(key), _) => key.parse().context("--group-key")?,
             (None, Some(group)) => group.primary_key.clone(),
-            (None, None) => bail!("give --group-key with --dps and --id-scope, or --connection-string"),
+            (None, None) => {
+                bail!("give --group-key with --dps and --id-scope, or --connection-string")
+            }
         };
-        let host = self.dps.clone().or(known.map(|dps| dps.address.to_string())).context("--dps is missing")?;
+        let host = self
+            .dps
+            .clone()
+            .or(known.map(|dps| dps.address.to_string()))
+            .context("--dps is missing")?;
         let id_scope = match (&self.id_scope, known) {
             (Some(scope), _) => scope.parse()?,
             (None, Some(dps)) => dps.id_scope.parse()?,
             (None, None) => bail!("--id-scope is missing"),
         };
-        let dps = Dps { host, port: config.ports.mqtt, address: None, id_scope };
+        let dps = Dps {
+            host,
+            port: config.ports.mqtt,
+            address: None,
+            id_scope,
+        };
         Ok((Credential::GroupKey(key), Some(dps)))
     }
 
@@ -211,13 +259,20 @@ impl DeviceSim {
     }
 
     fn shard(&self) -> anyhow::Result<Shard> {
-        let Some(text) = &self.shard else { return Ok(Shard { index: 0, of: 1 }) };
-        let (index, of) = text.split_once('/').with_context(|| format!("--shard {text}: not I/N, as 1/4"))?;
+        let Some(text) = &self.shard else {
+            return Ok(Shard { index: 0, of: 1 });
+        };
+        let (index, of) = text
+            .split_once('/')
+            .with_context(|| format!("--shard {text}: not I/N, as 1/4"))?;
         let (index, of): (u64, u64) = (index.parse()?, of.parse()?);
         if index == 0 || index > of {
             bail!("--shard {text}: shards are counted from 1 to {of}");
         }
-        Ok(Shard { index: index - 1, of })
+        Ok(Shard {
+            index: index - 1,
+            of,
+        })
     }
 }
 
@@ -230,7 +285,10 @@ pub fn demonstration(
     heartbeat: Duration,
 ) -> anyhow::Result<Plan> {
     let dps = paste.dps.as_ref().context("no DPS runs")?;
-    let group = dps.group.as_ref().context("the enrollment group has no key that is known")?;
+    let group = dps
+        .group
+        .as_ref()
+        .context("the enrollment group has no key that is known")?;
     let provisioning = Dps {
         host: dps.address.to_string(),
         port: config.ports.mqtt,
@@ -254,17 +312,16 @@ pub fn start(
     paste: &Paste,
     observer: Arc<dyn Observer>,
     stop: CancellationToken,
-) -> anyhow::Result<tokio::task::JoinHandle<anyhow::Result<Report>>> {
+) -> anyhow::Result<tokio::task::JoinHandle<Report>> {
     let fleet = Fleet::new(plan, tls(&paste.ca_file)?, services::clock(), observer)?;
-    Ok(tokio::task::spawn_blocking(move || Ok(fleet.run(stop)?)))
+    Ok(tokio::spawn(fleet.run(stop)))
 }
 
 /// Runs a fleet on a thread of its own, with its progress on this one. Ctrl-C ends it with a report.
 async fn run_fleet(fleet: Fleet) -> anyhow::Result<Report> {
     let stop = CancellationToken::new();
     let progress = fleet.progress();
-    let ending = stop.clone();
-    let mut running = tokio::task::spawn_blocking(move || fleet.run(ending));
+    let mut running = tokio::spawn(fleet.run(stop.clone()));
     let mut tick = tokio::time::interval(Duration::from_secs(1));
     tick.tick().await;
     let stopped = services::stopped();
@@ -276,14 +333,14 @@ async fn run_fleet(fleet: Fleet) -> anyhow::Result<Report> {
                 if terminal {
                     eprintln!();
                 }
-                return Ok(report??);
+                return Ok(report?);
             }
             asked = &mut stopped, if !stop.is_cancelled() => {
                 asked?;
                 stop.cancel();
             }
             _ = tick.tick() => {
-                let line = progress.snapshot().to_string();
+                let line = progress_line(&progress.snapshot());
                 if terminal {
                     eprint!("\r{line}\x1b[K");
                     let _ = std::io::stderr().flush();
@@ -295,20 +352,50 @@ async fn run_fleet(fleet: Fleet) -> anyhow::Result<Report> {
     }
 }
 
+fn progress_line(now: &Snapshot) -> String {
+    format!(
+        "{} started, {} provisioned, {} online, {} failed; messages: {} due, {} acknowledged, {} resent; {} reconnects",
+        now.started,
+        now.provisioned,
+        now.online,
+        now.failed,
+        now.due,
+        now.acknowledged,
+        now.resent,
+        now.reconnects
+    )
+}
+
 fn region_sources(config: &Config, region: &str) -> anyhow::Result<Sources> {
-    let network = config.regions.networks.iter().find(|network| network.region == region);
+    let network = config
+        .regions
+        .networks
+        .iter()
+        .find(|network| network.region == region);
     let network = network.with_context(|| {
-        let known: Vec<_> = config.regions.networks.iter().map(|network| network.region.as_str()).collect();
-        format!("no network of the configuration is in region `{region}`; known: {}", known.join(", "))
+        let known: Vec<_> = config
+            .regions
+            .networks
+            .iter()
+            .map(|network| network.region.as_str())
+            .collect();
+        format!(
+            "no network of the configuration is in region `{region}`; known: {}",
+            known.join(", ")
+        )
     })?;
     Ok(Sources::Net(network.cidr))
 }
 
 fn tls(ca: &std::path::Path) -> anyhow::Result<Arc<rustls::ClientConfig>> {
-    let pem = std::fs::read_to_string(ca).with_context(|| format!("the CA file {} cannot be read", ca.display()))?;
-    Ok(Arc::new(without_resumption(azimuth_certs::client_config(Some(&pem))?)))
+    let pem = std::fs::read_to_string(ca)
+        .with_context(|| format!("the CA file {} cannot be read", ca.display()))?;
+    Ok(Arc::new(without_resumption(azimuth_certs::client_config(
+        Some(&pem),
+    )?)))
 }
 
 fn seconds(value: f64) -> anyhow::Result<Duration> {
-    Duration::try_from_secs_f64(value).map_err(|_| anyhow::anyhow!("{value} is not a number of seconds"))
+    Duration::try_from_secs_f64(value)
+        .map_err(|_| anyhow::anyhow!("{value} is not a number of seconds"))
 }

@@ -76,7 +76,12 @@ struct Target {
     #[arg(long, value_name = "HUB")]
     hub: Option<String>,
     /// A policy's connection string instead of what the data folder knows
-    #[arg(long, env = "IOTHUB_CONNECTION_STRING", hide_env_values = true, value_name = "STRING")]
+    #[arg(
+        long,
+        env = "IOTHUB_CONNECTION_STRING",
+        hide_env_values = true,
+        value_name = "STRING"
+    )]
     connection_string: Option<String>,
     /// CA file, with --connection-string
     #[arg(long, env = "SSL_CERT_FILE", value_name = "FILE")]
@@ -100,13 +105,23 @@ impl Events {
             "start" => "earliest",
             position => position,
         };
-        let mut query = vec![("from", from.to_owned()), ("follow", (!self.once).to_string())];
+        let mut query = vec![
+            ("from", from.to_owned()),
+            ("follow", (!self.once).to_string()),
+        ];
         query.extend(self.device.map(|device| ("deviceId", device)));
-        query.extend(self.partition.map(|partition| ("partition", partition.to_string())));
+        query.extend(
+            self.partition
+                .map(|partition| ("partition", partition.to_string())),
+        );
         let mut left = self.count.unwrap_or(u64::MAX);
         run(async move {
             let show = |line: &str| {
-                print_line(if self.json { line.to_owned() } else { event_line(line) })?;
+                print_line(if self.json {
+                    line.to_owned()
+                } else {
+                    event_line(line)
+                })?;
                 left -= 1;
                 Ok(left > 0)
             };
@@ -124,11 +139,18 @@ impl Why {
             for endpoint in endpoints {
                 let (who, json, follow_more) = (self.who.clone(), self.json, self.follow);
                 tasks.spawn_local(async move {
-                    let query = [("after", "0".to_owned()), ("follow", follow_more.to_string())];
+                    let query = [
+                        ("after", "0".to_owned()),
+                        ("follow", follow_more.to_string()),
+                    ];
                     let show = |line: &str| {
                         if who.as_ref().is_none_or(|who| line.contains(who.as_str())) {
                             let label = if several { endpoint.label.as_str() } else { "" };
-                            print_line(if json { line.to_owned() } else { refusal_lines(label, line) })?;
+                            print_line(if json {
+                                line.to_owned()
+                            } else {
+                                refusal_lines(label, line)
+                            })?;
                         }
                         Ok(true)
                     };
@@ -176,10 +198,21 @@ impl Why {
 impl Target {
     fn hub(&self, config: &Config) -> anyhow::Result<Endpoint> {
         if let (Some(string), None) = (&self.connection_string, &self.hub) {
-            let string: ConnectionString = string.parse().context("the connection string is not usable")?;
-            let ca_file = self.ca.clone().context("--connection-string needs --ca, the file of the CA to trust")?;
+            let string: ConnectionString = string
+                .parse()
+                .context("the connection string is not usable")?;
+            let ca_file = self
+                .ca
+                .clone()
+                .context("--connection-string needs --ca, the file of the CA to trust")?;
             let label = string.host_name.clone();
-            return Ok(Endpoint { label, string, address: None, port: config.ports.https, ca_file });
+            return Ok(Endpoint {
+                label,
+                string,
+                address: None,
+                port: config.ports.https,
+                ca_file,
+            });
         }
         let paste = Paste::load(&config.data)?;
         let hub = paste.hub(self.hub.as_deref())?;
@@ -194,7 +227,9 @@ impl Target {
 }
 
 fn run(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let local = tokio::task::LocalSet::new();
     let work = async {
         tokio::select! {
@@ -211,7 +246,9 @@ fn run(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<ExitCod
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    error
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 /// Asks and hands each line to `show` until it says false or the service ends the answer.
@@ -243,26 +280,45 @@ async fn follow(
     Ok(())
 }
 
-async fn request(endpoint: &Endpoint, path: &str, query: &[(&str, String)]) -> anyhow::Result<reqwest::Response> {
+async fn request(
+    endpoint: &Endpoint,
+    path: &str,
+    query: &[(&str, String)],
+) -> anyhow::Result<reqwest::Response> {
     let pem = std::fs::read_to_string(&endpoint.ca_file)
         .with_context(|| format!("the CA file {} cannot be read", endpoint.ca_file.display()))?;
     let tls = azimuth_certs::client_config(Some(&pem))?;
     let host = &endpoint.string.host_name;
-    let mut client = reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy();
+    let mut client = reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
+        .no_proxy();
     if let Some(address) = endpoint.address {
         client = client.resolve(host, SocketAddr::new(address, endpoint.port));
     }
     let client = client.connect_timeout(Duration::from_secs(5)).build()?;
-    let key = endpoint.string.key.as_ref().context("the connection string holds no SharedAccessKey")?;
+    let key = endpoint
+        .string
+        .key
+        .as_ref()
+        .context("the connection string holds no SharedAccessKey")?;
     let expiry = time::unix_seconds(SystemClock.utc()) + 3600;
     let token = sas::sign(host, key, expiry, endpoint.string.key_name.as_deref());
     let query: Vec<_> = query
         .iter()
         .map(|(name, value)| format!("{name}={}", azimuth_wire::percent::encode(value)))
         .collect();
-    let url = format!("https://{host}:{}{path}?api-version=2021-04-12&{}", endpoint.port, query.join("&"));
+    let url = format!(
+        "https://{host}:{}{path}?api-version=2021-04-12&{}",
+        endpoint.port,
+        query.join("&")
+    );
     let sent = client.get(url).header("Authorization", token).send().await;
-    sent.with_context(|| format!("{} on port {} cannot be asked; does it run?", host, endpoint.port))
+    sent.with_context(|| {
+        format!(
+            "{} on port {} cannot be asked; does it run?",
+            host, endpoint.port
+        )
+    })
 }
 
 fn print_line(line: String) -> anyhow::Result<()> {
@@ -273,11 +329,19 @@ fn print_line(line: String) -> anyhow::Result<()> {
 
 /// `time  partition/sequence  device  {properties}  body`.
 fn event_line(line: &str) -> String {
-    let Ok(event) = serde_json::from_str::<Value>(line) else { return line.into() };
+    let Ok(event) = serde_json::from_str::<Value>(line) else {
+        return line.into();
+    };
     if let Some(skipped) = event.get("skipped") {
-        return format!("… {skipped} messages were dropped by retention before they could be shown");
+        return format!(
+            "… {skipped} messages were dropped by retention before they could be shown"
+        );
     }
-    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
+    let text = |value: &Value| {
+        value
+            .as_str()
+            .map_or_else(|| value.to_string(), ToOwned::to_owned)
+    };
     let system = &event["systemProperties"];
     let body = match &event["body"] {
         Value::Null => format!("base64:{}", text(&event["bodyBase64"])),
@@ -290,7 +354,12 @@ fn event_line(line: &str) -> String {
         text(&event["sequenceNumber"]),
         text(&system["iothub-connection-device-id"]),
     );
-    for shown in ["message-id", "correlation-id", "content-type", "content-encoding"] {
+    for shown in [
+        "message-id",
+        "correlation-id",
+        "content-type",
+        "content-encoding",
+    ] {
         if let Some(value) = system.get(shown) {
             line.push_str(&format!("  {shown}={}", text(value)));
         }
@@ -303,7 +372,9 @@ fn event_line(line: &str) -> String {
 
 /// A sentence, and under it the arithmetic.
 fn refusal_lines(label: &str, line: &str) -> String {
-    let Ok(record) = serde_json::from_str::<Value>(line) else { return line.into() };
+    let Ok(record) = serde_json::from_str::<Value>(line) else {
+        return line.into();
+    };
     let text = |name: &str| record[name].as_str().unwrap_or_default().to_owned();
     let who = record["who"].as_str().unwrap_or("an unknown client");
     let mut lines = format!(
@@ -319,7 +390,10 @@ fn refusal_lines(label: &str, line: &str) -> String {
         lines.push_str(&format!("  from {remote}"));
     }
     for (name, value) in record["facts"].as_object().into_iter().flatten() {
-        lines.push_str(&format!("\n    {name}: {}", value.as_str().unwrap_or_default().replace('\n', "\\n")));
+        lines.push_str(&format!(
+            "\n    {name}: {}",
+            value.as_str().unwrap_or_default().replace('\n', "\\n")
+        ));
     }
     lines
 }

@@ -53,14 +53,21 @@ impl Live {
 
     /// Whether the state differs from the one last shown; messages and times alone are no news.
     fn changed(&self, row: &Row) -> bool {
-        !self.last.iter().any(|old| old.device == row.device && old.hub == row.hub && old.state == row.state)
+        !self
+            .last
+            .iter()
+            .any(|old| old.device == row.device && old.hub == row.hub && old.state == row.state)
     }
 }
 
 /// Header and rows in columns.
 fn table(rows: &[Row]) -> Vec<String> {
     let width = |of: fn(&Row) -> &str, name: &str| {
-        rows.iter().map(|row| of(row).chars().count()).chain([name.len()]).max().unwrap_or(0)
+        rows.iter()
+            .map(|row| of(row).chars().count())
+            .chain([name.len()])
+            .max()
+            .unwrap_or(0)
     };
     let device = width(|row| &row.device, "DEVICE");
     let hub = width(|row| &row.hub, "HUB");
@@ -92,6 +99,9 @@ mod tests {
         };
         let lines = table(&[row("a", 1), row("a-much-longer-name", 12_345)]);
         let lengths: Vec<_> = lines.iter().map(|line| line.chars().count()).collect();
-        assert!(lengths.iter().all(|length| *length == lengths[0]), "{lines:?}");
+        assert!(
+            lengths.iter().all(|length| *length == lengths[0]),
+            "{lines:?}"
+        );
     }
 }

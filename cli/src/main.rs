@@ -40,7 +40,13 @@ struct Cli {
 #[derive(Debug, Clone, Args)]
 struct Common {
     /// Configuration file (TOML). Without one: the defaults of Azure's multitenancy tutorial
-    #[arg(long, short, global = true, env = "AZIMUTH_CONFIG", value_name = "FILE")]
+    #[arg(
+        long,
+        short,
+        global = true,
+        env = "AZIMUTH_CONFIG",
+        value_name = "FILE"
+    )]
     config: Option<PathBuf>,
     /// Folder that holds the CA, identities, enrollments and events [default: azimuth-data]
     #[arg(long, global = true, env = "AZIMUTH_DATA", value_name = "FOLDER")]
@@ -94,18 +100,24 @@ impl Common {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     logging::start(cli.common.log.as_deref());
-    let command = cli.command.unwrap_or_else(|| Command::Up(up::Up::default()));
-    let outcome = cli.common.load().map_err(anyhow::Error::from).and_then(|config| match command {
-        Command::Up(up) => up.run(config),
-        Command::Hub(hub) => hub.run(config),
-        Command::Dps(dps) => dps.run(config),
-        Command::DeviceSim(fleet) => fleet.run(config),
-        Command::Certs(certs) => certs.run(config),
-        Command::Events(events) => events.run(config),
-        Command::Why(why) => why.run(config),
-        Command::Env(env) => env.run(config),
-        Command::Trust(trust) => trust.run(config),
-    });
+    let command = cli
+        .command
+        .unwrap_or_else(|| Command::Up(up::Up::default()));
+    let outcome = cli
+        .common
+        .load()
+        .map_err(anyhow::Error::from)
+        .and_then(|config| match command {
+            Command::Up(up) => up.run(config),
+            Command::Hub(hub) => hub.run(config),
+            Command::Dps(dps) => dps.run(config),
+            Command::DeviceSim(fleet) => fleet.run(config),
+            Command::Certs(certs) => certs.run(config),
+            Command::Events(events) => events.run(config),
+            Command::Why(why) => why.run(config),
+            Command::Env(env) => env.run(config),
+            Command::Trust(trust) => trust.run(config),
+        });
     match outcome {
         Ok(code) => code,
         Err(error) => {

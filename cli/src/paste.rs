@@ -9,8 +9,8 @@ use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use azimuth_wire::{DeviceId, Identity, SymmetricKey};
 use azimuth_wire::connection_string::ConnectionString;
+use azimuth_wire::{DeviceId, Identity, SymmetricKey};
 use serde::{Deserialize, Serialize};
 
 /// Where a simulator can be reached, and with which keys.
@@ -61,7 +61,11 @@ impl Paste {
         let temporary = data.join("connect.json.new");
         let _ = fs::remove_file(&temporary);
         let mut options = fs::OpenOptions::new();
-        let file = options.write(true).create_new(true).mode(0o600).open(&temporary)?;
+        let file = options
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&temporary)?;
         serde_json::to_writer_pretty(file, self)?;
         fs::rename(temporary, path)
     }
@@ -81,7 +85,10 @@ impl Paste {
     /// The hub of this name or address; the first without one.
     pub fn hub(&self, wanted: Option<&str>) -> anyhow::Result<&HubPaste> {
         let Some(wanted) = wanted else {
-            return self.hubs.first().ok_or_else(|| anyhow::anyhow!("no hub runs from this data folder"));
+            return self
+                .hubs
+                .first()
+                .ok_or_else(|| anyhow::anyhow!("no hub runs from this data folder"));
         };
         let found = self.hubs.iter().find(|hub| {
             hub.name.eq_ignore_ascii_case(wanted)
@@ -102,11 +109,20 @@ impl Paste {
         };
         if let Some(dps) = &self.dps {
             line("Id scope", &dps.id_scope);
-            line("DPS", &format!("{}  ({}, MQTT {}, HTTPS {})", dps.address, dps.name, self.mqtt_port, self.https_port));
+            line(
+                "DPS",
+                &format!(
+                    "{}  ({}, MQTT {}, HTTPS {})",
+                    dps.address, dps.name, self.mqtt_port, self.https_port
+                ),
+            );
             line("DPS connection string", &dps.connection_string);
         }
         for hub in &self.hubs {
-            line("Hub", &format!("{}  ({}, {})", hub.address, hub.host_name, hub.region));
+            line(
+                "Hub",
+                &format!("{}  ({}, {})", hub.address, hub.host_name, hub.region),
+            );
             line("  connection string", &hub.connection_string);
         }
         line("CA file", &self.ca_file.display().to_string());
@@ -131,7 +147,8 @@ impl Paste {
             let key = group.primary_key.derive(device);
             export("PROVISIONING_SYMMETRIC_KEY", key.reveal());
             if let Ok(id) = device.parse::<DeviceId>() {
-                let string = ConnectionString::device(&hub.address.to_string(), Identity::device(id), key);
+                let string =
+                    ConnectionString::device(&hub.address.to_string(), Identity::device(id), key);
                 export("IOTHUB_DEVICE_CONNECTION_STRING", &string.reveal());
             }
         }

@@ -11,8 +11,8 @@ use anyhow::Context;
 use azimuth_broker::Limits;
 use azimuth_certs::Authority;
 use azimuth_clock::{Clock, SystemClock};
-use azimuth_dps::{AssignedHubForm, Dps, DpsConfig, LinkedHubConfig, Pace, Regions, RunningDps};
 use azimuth_dps::PolicyKeySource as DpsKeys;
+use azimuth_dps::{AssignedHubForm, Dps, DpsConfig, LinkedHubConfig, Pace, Regions, RunningDps};
 use azimuth_hub::PolicyKeySource as HubKeys;
 use azimuth_hub::event::{LogConfig, Sync};
 use azimuth_hub::{Hub, HubConfig, RunningHub};
@@ -43,14 +43,17 @@ impl OneHub {
             None => config.hubs.first().context("no [[hub]] is configured")?,
             Some(name) => config.hub(name).with_context(|| {
                 let known: Vec<_> = config.hubs.iter().map(|hub| hub.name.as_str()).collect();
-                format!("no hub is called `{name}`; configured are {}", known.join(", "))
+                format!(
+                    "no hub is called `{name}`; configured are {}",
+                    known.join(", ")
+                )
             })?,
         };
         let authority = certificates::authority(&config.data)?;
         let hub = start_hub(&config, section, &authority)?;
         let mut paste = empty_paste(&config, &authority);
         paste.hubs.push(hub_paste(section, &hub));
-        announce(&config, &paste, &unbound_lines(hub.unbound()))?;
+        announce(&config, &paste, &unbound_lines(&hub_unbound(&hub)))?;
         wait()?;
         hub.stop();
         Ok(ExitCode::SUCCESS)
@@ -78,13 +81,27 @@ impl OneDps {
 }
 
 /// Starts a hub of the configuration.
-pub fn start_hub(config: &Config, section: &HubSection, authority: &Authority) -> anyhow::Result<RunningHub> {
+pub fn start_hub(
+    config: &Config,
+    section: &HubSection,
+    authority: &Authority,
+) -> anyhow::Result<RunningHub> {
     let folder = config.data.join(&section.name);
     let mut names = section.names();
-    let tls = certificates::server(config, authority, &folder.join("tls"), names.clone(), vec![section.address])?;
+    let tls = certificates::server(
+        config,
+        authority,
+        &folder.join("tls"),
+        names.clone(),
+        vec![section.address],
+    )?;
     names.push(section.address.to_string());
     let hub = HubConfig {
-        keys: if section.address.is_loopback() { HubKeys::Published } else { HubKeys::Kept },
+        keys: if section.address.is_loopback() {
+            HubKeys::Published
+        } else {
+            HubKeys::Kept
+        },
         mqtt: vec![SocketAddr::new(section.address, config.ports.mqtt)],
         https: vec![SocketAddr::new(section.address, config.ports.https)],
         sas_grace: Duration::from_secs(config.security.sas_grace),
@@ -93,7 +110,11 @@ pub fn start_hub(config: &Config, section: &HubSection, authority: &Authority) -
             partitions: config.telemetry.partitions,
             retain_bytes: config.telemetry.retention_size << 20,
             retain_for: Duration::from_secs(u64::from(config.telemetry.retention_days) * 86_400),
-            sync: if config.telemetry.sync { Sync::EveryBatch } else { Sync::Never },
+            sync: if config.telemetry.sync {
+                Sync::EveryBatch
+            } else {
+                Sync::Never
+            },
             ..LogConfig::default()
         },
         ..HubConfig::new(&section.name, names, &section.region, folder, Arc::new(tls))
@@ -106,12 +127,25 @@ pub fn start_hub(config: &Config, section: &HubSection, authority: &Authority) -
 }
 
 /// Starts the DPS of the configuration, linked to these hubs.
-pub fn start_dps(config: &Config, authority: &Authority, hubs: &[HubPaste]) -> anyhow::Result<RunningDps> {
+pub fn start_dps(
+    config: &Config,
+    authority: &Authority,
+    hubs: &[HubPaste],
+) -> anyhow::Result<RunningDps> {
     let folder = config.data.join(&config.dps.name);
     let mut names = config.dps.names();
-    let tls = certificates::server(config, authority, &folder.join("tls"), names.clone(), vec![config.dps.address])?;
+    let tls = certificates::server(
+        config,
+        authority,
+        &folder.join("tls"),
+        names.clone(),
+        vec![config.dps.address],
+    )?;
     names.push(config.dps.address.to_string());
-    let linked = hubs.iter().map(|hub| linked_hub(config, hub)).collect::<anyhow::Result<_>>()?;
+    let linked = hubs
+        .iter()
+        .map(|hub| linked_hub(config, hub))
+        .collect::<anyhow::Result<_>>()?;
     let dps = DpsConfig {
         name: config.dps.name.clone(),
         host_names: names,
@@ -120,7 +154,11 @@ pub fn start_dps(config: &Config, authority: &Authority, hubs: &[HubPaste]) -> a
         mqtt: vec![SocketAddr::new(config.dps.address, config.ports.mqtt)],
         https: vec![SocketAddr::new(config.dps.address, config.ports.https)],
         tls: Arc::new(tls),
-        keys: if config.dps.address.is_loopback() { DpsKeys::Published } else { DpsKeys::Kept },
+        keys: if config.dps.address.is_loopback() {
+            DpsKeys::Published
+        } else {
+            DpsKeys::Kept
+        },
         allocation: policy(config.dps.allocation),
         linked_hubs: linked,
         regions: regions(config),
@@ -145,21 +183,29 @@ pub fn published_hub(section: &HubSection) -> HubPaste {
         host_name: section.host_name(),
         region: section.region.clone(),
         address: section.address,
-        connection_string: azimuth_hub::published_connection_string(&section.name, &section.address.to_string()),
+        connection_string: azimuth_hub::published_connection_string(
+            &section.name,
+            &section.address.to_string(),
+        ),
     }
 }
 
 /// What a running hub looks like from outside.
 pub fn hub_paste(section: &HubSection, hub: &RunningHub) -> HubPaste {
     HubPaste {
-        connection_string: hub.connection_string("iothubowner", &section.address.to_string()),
+        connection_string: hub
+            .connection_string("iothubowner", &section.address.to_string())
+            .expect("every hub has an owner"),
         ..published_hub(section)
     }
 }
 
 pub fn dps_paste(config: &Config, dps: &RunningDps) -> DpsPaste {
     let group = config.enrollment_groups.first().and_then(|group| {
-        Some(GroupPaste { id: group.id.clone(), primary_key: group.primary_key.as_ref()?.parse().ok()? })
+        Some(GroupPaste {
+            id: group.id.clone(),
+            primary_key: group.primary_key.as_ref()?.parse().ok()?,
+        })
     });
     DpsPaste {
         name: config.dps.name.clone(),
@@ -183,34 +229,60 @@ pub fn empty_paste(config: &Config, authority: &Authority) -> Paste {
 
 /// A connection string that works without DNS.
 fn by_address(string: &ConnectionString, address: IpAddr) -> String {
-    ConnectionString { host_name: address.to_string(), ..string.clone() }.reveal()
+    ConnectionString {
+        host_name: address.to_string(),
+        ..string.clone()
+    }
+    .reveal()
 }
 
 /// Prints what to paste and `Ready`, which programs that start this one wait for.
 pub fn announce(config: &Config, paste: &Paste, warnings: &[String]) -> anyhow::Result<()> {
-    paste.save(&config.data).context("connect.json could not be written to the data folder")?;
+    paste
+        .save(&config.data)
+        .context("connect.json could not be written to the data folder")?;
     print!("{}", paste.banner());
-    warnings.iter().for_each(|warning| println!("  ! {warning}"));
+    warnings
+        .iter()
+        .for_each(|warning| println!("  ! {warning}"));
     println!("Ready");
     Ok(())
 }
 
+/// HTTPS addresses of a hub that could not be bound, and why.
+pub fn hub_unbound(hub: &RunningHub) -> Vec<(SocketAddr, String)> {
+    hub.unbound()
+        .iter()
+        .map(|(address, error)| (*address, error.to_string()))
+        .collect()
+}
+
 /// What to do about HTTPS addresses that could not be bound.
 pub fn unbound_lines(unbound: &[(SocketAddr, String)]) -> Vec<String> {
-    let remedy = |address: &SocketAddr, error: &String| match error.to_lowercase().contains("permission denied") {
+    let remedy = |address: &SocketAddr, error: &String| match error
+        .to_lowercase()
+        .contains("permission denied")
+    {
         true => format!(
             "HTTPS is not served on {address}: ports below 1024 need permission. Everything else runs. Give it once with \
              `sudo setcap cap_net_bind_service=+ep $(command -v azimuth)` or \
              `sudo sysctl net.ipv4.ip_unprivileged_port_start=443`, or choose another with --https-port"
         ),
-        false => format!("HTTPS is not served on {address}: {error}. Everything else runs; choose another with --https-port"),
+        false => format!(
+            "HTTPS is not served on {address}: {error}. Everything else runs; choose another with --https-port"
+        ),
     };
-    unbound.iter().map(|(address, error)| remedy(address, error)).collect()
+    unbound
+        .iter()
+        .map(|(address, error)| remedy(address, error))
+        .collect()
 }
 
 /// Blocks until the process is asked to stop.
 pub fn wait() -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(stopped())
 }
 
@@ -233,9 +305,15 @@ pub fn clock() -> Arc<dyn Clock> {
 fn with_port_flag(error: impl Into<anyhow::Error>, service: &str) -> anyhow::Error {
     let error = error.into();
     let taken = error.chain().any(|cause| {
-        cause.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == std::io::ErrorKind::AddrInUse)
+        cause
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|io| io.kind() == std::io::ErrorKind::AddrInUse)
     });
-    let hint = if taken { "; is another simulator running? Choose another port with --mqtt-port" } else { "" };
+    let hint = if taken {
+        "; is another simulator running? Choose another port with --mqtt-port"
+    } else {
+        ""
+    };
     error.context(format!("{service} did not start{hint}"))
 }
 
@@ -279,7 +357,8 @@ fn individuals(config: &Config) -> anyhow::Result<Vec<IndividualEnrollment>> {
         entry["registrationId"] = json!(section.registration_id);
         entry["deviceId"] = json!(section.device_id);
         entry["attestation"] = attestation(&section.primary_key, &section.secondary_key);
-        serde_json::from_value(entry).with_context(|| format!("[[enrollment]] {}", section.registration_id))
+        serde_json::from_value(entry)
+            .with_context(|| format!("[[enrollment]] {}", section.registration_id))
     });
     declared.collect()
 }
@@ -289,14 +368,24 @@ fn groups(config: &Config) -> anyhow::Result<Vec<EnrollmentGroup>> {
         let mut entry = entry(config, &section.allocation, &section.hubs, section.enabled);
         entry["enrollmentGroupId"] = json!(section.id);
         entry["attestation"] = attestation(&section.primary_key, &section.secondary_key);
-        serde_json::from_value(entry).with_context(|| format!("[[enrollment-group]] {}", section.id))
+        serde_json::from_value(entry)
+            .with_context(|| format!("[[enrollment-group]] {}", section.id))
     });
     declared.collect()
 }
 
 /// What individual enrollments and groups have in common, in the shape of the service's REST API.
-fn entry(config: &Config, allocation: &Option<Allocation>, hubs: &[String], enabled: bool) -> Value {
-    let names = |wanted: &String| config.hub(wanted).map_or_else(|| wanted.clone(), HubSection::host_name);
+fn entry(
+    config: &Config,
+    allocation: &Option<Allocation>,
+    hubs: &[String],
+    enabled: bool,
+) -> Value {
+    let names = |wanted: &String| {
+        config
+            .hub(wanted)
+            .map_or_else(|| wanted.clone(), HubSection::host_name)
+    };
     json!({
         "allocationPolicy": allocation.map(|allocation| policy(allocation).name()),
         "iotHubs": (!hubs.is_empty()).then(|| hubs.iter().map(names).collect::<Vec<_>>()),

@@ -18,18 +18,33 @@ use crate::services::{self, announce, empty_paste, unbound_lines};
 use crate::{certificates, fleet};
 
 /// Starts a DPS, its hubs and two simulated devices in one process.
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Args)]
 pub struct Up {
     /// Do not start the two simulated devices
     #[arg(long)]
     no_devices: bool,
     /// Seconds between two messages of a simulated device
-    #[arg(long, default_value_t = 5.0, value_name = "SECONDS")]
+    #[arg(long, default_value_t = HEARTBEAT, value_name = "SECONDS")]
     heartbeat: f64,
 }
 
+impl Default for Up {
+    fn default() -> Self {
+        Self {
+            no_devices: false,
+            heartbeat: HEARTBEAT,
+        }
+    }
+}
+
+/// Seconds.
+const HEARTBEAT: f64 = 5.0;
+
 /// The devices of Azure's multitenancy tutorial and the regions they are in.
-const DEVICES: [(&str, &str); 2] = [("contoso-simdevice-east", "eastus"), ("contoso-simdevice-west", "westus")];
+const DEVICES: [(&str, &str); 2] = [
+    ("contoso-simdevice-east", "eastus"),
+    ("contoso-simdevice-west", "westus"),
+];
 
 /// Everything that runs.
 struct Running {
@@ -45,10 +60,16 @@ impl Up {
         }
         let authority = certificates::authority(&config.data)?;
         let (running, paste) = start(&config, &authority)?;
-        let unbound = running.hubs.iter().flat_map(RunningHub::unbound).chain(running.dps.unbound());
-        let warnings: Vec<String> = unbound.flat_map(|one| unbound_lines(std::slice::from_ref(one))).collect();
-        announce(&config, &paste, &warnings)?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let mut unbound: Vec<_> = running
+            .hubs
+            .iter()
+            .flat_map(services::hub_unbound)
+            .collect();
+        unbound.extend_from_slice(running.dps.unbound());
+        announce(&config, &paste, &unbound_lines(&unbound))?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         let local = tokio::task::LocalSet::new();
         local.block_on(&runtime, self.show(&config, &paste, &running))?;
         running.dps.stop();
@@ -60,14 +81,31 @@ impl Up {
     async fn show(&self, config: &Config, paste: &Paste, running: &Running) -> anyhow::Result<()> {
         let stop = CancellationToken::new();
         let mut fleets = Vec::new();
-        let tutorial = config.enrollment_groups.iter().any(|group| group.id == TUTORIAL_GROUP);
+        let tutorial = config
+            .enrollment_groups
+            .iter()
+            .any(|group| group.id == TUTORIAL_GROUP);
         if !self.no_devices && tutorial {
             println!();
             for (device, region) in DEVICES {
-                let plan = fleet::demonstration(config, paste, device, region, Duration::from_secs_f64(self.heartbeat))?;
-                fleets.push(fleet::start(plan, paste, Arc::new(fleet::Steps), stop.clone())?);
+                let plan = fleet::demonstration(
+                    config,
+                    paste,
+                    device,
+                    region,
+                    Duration::from_secs_f64(self.heartbeat),
+                )?;
+                fleets.push(fleet::start(
+                    plan,
+                    paste,
+                    Arc::new(fleet::Steps),
+                    stop.clone(),
+                )?);
             }
-            println!("  Paste this to run a device of your own:  eval \"$({} env)\"", program(config));
+            println!(
+                "  Paste this to run a device of your own:  eval \"$({} env)\"",
+                program(config)
+            );
             println!();
         }
         let mut live = Live::default();
@@ -100,7 +138,10 @@ fn program(config: &Config) -> String {
     format!("{program} --data {}", config.data.display())
 }
 
-fn start(config: &Config, authority: &azimuth_certs::Authority) -> anyhow::Result<(Running, Paste)> {
+fn start(
+    config: &Config,
+    authority: &azimuth_certs::Authority,
+) -> anyhow::Result<(Running, Paste)> {
     let mut paste = empty_paste(config, authority);
     let mut hubs = Vec::new();
     for section in &config.hubs {

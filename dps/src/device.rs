@@ -11,24 +11,21 @@ use std::time::Duration;
 
 use azimuth_broker::{
     Admission, Backend, CloseReason, Granted, Hello, Inward, Ledger, Line, Operation, Outbound,
-    Owner, Peer, Principal, Publish, QoS, Refusal,
+    Publish, QoS, Refusal,
 };
 use azimuth_clock::Clock;
 use azimuth_storage::{Change, Expect, Store};
-use azimuth_wire::api_version::ApiVersion;
+use azimuth_wire::IdScope;
 use azimuth_wire::registration::{RegisterRequest, RegistrationState};
-use azimuth_wire::sas::{CLOCK_SKEW_SECONDS, Malformed, SasToken};
+use azimuth_wire::sas::CLOCK_SKEW_SECONDS;
 use azimuth_wire::time::unix_seconds;
 use azimuth_wire::topic::dps::{RESPONSES, RequestTopic, ResponseTopic};
-use azimuth_wire::user_name::DpsUserName;
-use azimuth_wire::{IdScope, RegistrationId};
 use bytes::Bytes;
-use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use crate::answer;
 use crate::assigner::Job;
-use crate::attestation::{Claim, DeviceKeys, symmetric};
+use crate::attestation::{Claim, symmetric};
 use crate::config::AssignedHubForm;
 use crate::enrollment::{Enrollments, Entry, Terms};
 use crate::error::{
@@ -37,6 +34,7 @@ use crate::error::{
 use crate::explain;
 use crate::operation::{OperationId, Operations, Standing};
 use crate::records;
+use crate::registrant::{Claims, Credential, Proven, Registrant};
 use crate::registration::{self, Outcome, Record};
 
 /// The desk devices come to.
@@ -52,38 +50,6 @@ pub struct Desk {
     pub assigned_hub_form: AssignedHubForm,
     /// Of linked hubs, by host name in lower case.
     pub addresses: HashMap<String, IpAddr>,
-}
-
-/// A device on the line. Its claim is not proven yet.
-#[derive(Clone)]
-pub struct Registrant(Arc<Claims>);
-
-struct Claims {
-    owner: Owner,
-    registration_id: RegistrationId,
-    resource: String,
-    api_version: ApiVersion,
-    credential: Credential,
-    peer: Arc<Peer>,
-    /// The last verdict, good while no enrollment was written and the token runs.
-    proven: Mutex<Option<(u64, Arc<Proven>)>>,
-}
-
-enum Credential {
-    Token(Result<SasToken, Malformed>),
-    Certificate,
-}
-
-/// A credential that was taken, and what its enrollment says.
-struct Proven {
-    terms: Arc<Terms>,
-    keys: DeviceKeys,
-}
-
-impl Principal for Registrant {
-    fn owner(&self) -> &Owner {
-        &self.0.owner
-    }
 }
 
 /// What a device is answered.
@@ -104,33 +70,7 @@ impl Backend for Desk {
     type Principal = Registrant;
 
     async fn authenticate(&self, hello: Hello) -> Result<Admission<Registrant>, Refusal> {
-        let user_name = hello.user_name.as_deref().unwrap_or_default();
-        if user_name.is_empty() {
-            return Err(explain::no_user_name());
-        }
-        let name = DpsUserName::parse(user_name, &hello.client_id)
-            .map_err(|error| explain::bad_user_name(&error))?;
-        if name.id_scope != self.id_scope {
-            return Err(explain::unknown_scope(&name.id_scope, &self.id_scope));
-        }
-        if !known(name.api_version) {
-            return Err(explain::unknown_api_version(name.api_version));
-        }
-        let password = hello.password.filter(|password| !password.0.is_empty());
-        let credential = match password {
-            Some(password) => Credential::Token(SasToken::parse(&password.0)),
-            None if !hello.peer.certificates.is_empty() => Credential::Certificate,
-            None => return Err(explain::no_credentials()),
-        };
-        let registrant = Registrant(Arc::new(Claims {
-            owner: Owner::new(&name.registration_id.folded()),
-            resource: format!("{}/registrations/{}", self.id_scope, name.registration_id),
-            registration_id: name.registration_id,
-            api_version: name.api_version,
-            credential,
-            peer: hello.peer,
-            proven: Mutex::default(),
-        }));
+        let registrant = Registrant::introduced(hello, &self.id_scope)?;
         Ok(Admission {
             principal: registrant,
             expires: None,
@@ -237,7 +177,8 @@ impl Desk {
             Standing::Unknown => {
                 let record =
                     records::registration(&*self.store, key).map_err(|error| store(&error))?;
-                let record = record.filter(|record| record.operation == operation);
+                let record =
+                    record.filter(|record| record.operation == operation && !operation.is_empty());
                 let record = record.ok_or_else(|| Refused {
                     code: OPERATION_NOT_FOUND,
                     message: "Operation not found.",
@@ -407,37 +348,10 @@ fn store(error: &Error) -> Refused {
     }
 }
 
-/// One of Azure's, or newer than all of them.
-fn known(version: ApiVersion) -> bool {
-    KNOWN.iter().any(|known| known.parse() == Ok(version)) || version > ApiVersion::new(2025, 7, 1)
-}
-
-const KNOWN: [&str; 11] = [
-    "2019-03-31",
-    "2021-06-01",
-    "2018-11-01",
-    "2021-10-01",
-    "2019-04-15",
-    "2018-09-01-preview",
-    "2018-04-01",
-    "2017-11-15",
-    "2021-11-01-preview",
-    "2025-07-01-preview",
-    "2025-07-01",
-];
-
 /// Azure: the size of a message to the service.
 const MOST_BODY_BYTES: usize = 96 * 1024;
 /// Azure's front end allows a keep-alive of 1740 s at most; also for clients that announce 0.
 const LONGEST_SILENCE: Duration = Duration::from_secs(1740);
-
-impl std::fmt::Debug for Registrant {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Registrant")
-            .field(&self.0.registration_id)
-            .finish()
-    }
-}
 
 #[cfg(test)]
 mod tests;

@@ -29,6 +29,7 @@ mod linked_hub;
 pub mod operation;
 mod records;
 pub mod region;
+mod registrant;
 pub mod registration;
 mod rest;
 mod service;

@@ -3,7 +3,6 @@
 //! May not enter: tokens and who may do what with a right.
 
 use azimuth_storage::{Change, Expect, Key, Store};
-use azimuth_wire::SymmetricKey;
 use azimuth_wire::connection_string::ConnectionString;
 use azimuth_wire::policy::{HUB_POLICIES, HubRights, PolicyKeys};
 
@@ -33,6 +32,18 @@ impl Policies {
             },
         };
         Self(HUB_POLICIES.map(policy).into())
+    }
+
+    /// The built-in policies as far as `keys` has keys for them.
+    pub fn with_keys(keys: &[PolicyKeys]) -> Self {
+        let policies = HUB_POLICIES.iter().filter_map(|(name, rights)| {
+            let keys = keys.iter().find(|keys| keys.name == *name)?.clone();
+            Some(Policy {
+                rights: *rights,
+                keys,
+            })
+        });
+        Self(policies.collect())
     }
 
     /// Derives the keys, or reads them from the store, where the first start leaves them.
@@ -84,14 +95,7 @@ impl Policies {
                 made
             }
         };
-        let policies = HUB_POLICIES.iter().filter_map(|(name, rights)| {
-            let keys = kept.iter().find(|keys| keys.name == *name)?.clone();
-            Some(Policy {
-                rights: *rights,
-                keys,
-            })
-        });
-        Ok(Self(policies.collect()))
+        Ok(Self::with_keys(&kept))
     }
 }
 
@@ -102,11 +106,10 @@ pub fn published_connection_string(hub: &str, host: &str) -> String {
 }
 
 fn random(name: &str) -> PolicyKeys {
-    let key = || -> SymmetricKey { keys::random() };
     PolicyKeys {
         name: name.into(),
-        primary_key: key(),
-        secondary_key: key(),
+        primary_key: keys::random(),
+        secondary_key: keys::random(),
     }
 }
 
@@ -139,7 +142,7 @@ mod tests {
         assert_eq!(
             string,
             "HostName=contoso-east-hub.azure-devices.net;SharedAccessKeyName=iothubowner;\
-             SharedAccessKey=PUBLISHED"
+             SharedAccessKey=cH699blIsd6therDo1weyqo5sCiddfOc0ZQpmMoxqM4="
         );
         let mut keys = keys_of(&Policies::published("contoso-east-hub"));
         keys.extend(keys_of(&Policies::published("contoso-west-hub")));

@@ -31,10 +31,12 @@ pub struct RegisterRequest<'a> {
 impl<'a> RegisterRequest<'a> {
     /// Reads a body; nothing but blanks is an empty request.
     pub fn parse(body: &'a [u8]) -> Result<Self, serde_json::Error> {
-        if body.iter().all(u8::is_ascii_whitespace) {
-            return Ok(Self::default());
+        match body.trim_ascii_start().first() {
+            None => Ok(Self::default()),
+            Some(b'{') => serde_json::from_slice(body),
+            // serde would read the members of a struct from an array as well.
+            Some(_) => Err(serde::de::Error::custom("a JSON object is expected")),
         }
-        serde_json::from_slice(body)
     }
 }
 

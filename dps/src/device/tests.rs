@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 use std::time::UNIX_EPOCH;
 
-use azimuth_broker::{Answer, Secret};
+use azimuth_broker::{Answer, Peer, Secret};
 use azimuth_clock::ManualClock;
 use azimuth_wire::enrollment::{EnrollmentGroup, IndividualEnrollment};
 use azimuth_wire::etag::IfMatch;
@@ -506,6 +506,7 @@ async fn a_disabled_enrollment_answers_at_once_and_only_to_the_right_key() {
     }
     assert_eq!(members.len(), 4);
     assert_eq!(room.refusal().0.kind, "enrollment-disabled");
+    assert!(room.poll(&who, "").0.contains("/res/404/"));
     let who = room.device("off", &group_key(), "2019-03-31").await;
     assert!(room.register(&who).0.contains("/res/401/"));
 }

@@ -1,0 +1,368 @@
+//! One device's life, without a socket and without a clock.
+//!
+//! What happened comes in with the time it happened; what to do next goes out. After every input
+//! drain [`Device::poll`] and wait no longer than [`Device::deadline`].
+//!
+//! ```text
+//!            ┌──────────────── Waiting ◄───── lost, refused, no answer ─────┐
+//!            ▼                    │                                         │
+//!      Provisioning ──assigned──► Connecting ──CONNACK 0──► Online ─────────┤
+//!            │  ▲                 ▲   │                      │  │           │
+//!            │  └─ refused often ─┼───┘◄──── token renewed ──┘  └─ stop ─► Leaving
+//!            └─ 401, disabled, failed ─────────────► Over ◄─────────────────┘
+//! ```
+
+mod heartbeats;
+mod online;
+mod provisioning;
+mod registration;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use azimuth_wire::{DeviceId, Identity};
+use rumqttc::mqttbytes::v4::Packet;
+
+use self::heartbeats::Heartbeats;
+use self::provisioning::Stage;
+use self::registration::Assignment;
+use crate::chance::{Chance, Question};
+use crate::fault::{Fault, FaultKind};
+use crate::plan::Plan;
+use crate::step::Step;
+
+/// How long an answer is waited for: Azure's C client gives 60 s.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a PINGRESP is waited for.
+const PING_PATIENCE: Duration = Duration::from_secs(30);
+/// Refusals of the hub in a row after which the DPS is asked anew.
+const REFUSALS: u32 = 3;
+
+/// A time on both faces of the clock.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Now {
+    pub at: Instant,
+    /// Seconds since 1970.
+    pub unix: u64,
+}
+
+/// What the shell shall do, in this order.
+#[derive(Debug)]
+pub(crate) enum Output {
+    Dial(Endpoint),
+    Send(Packet),
+    /// Close the line in good order.
+    Hang,
+    Step(Step),
+    Count(Count),
+}
+
+/// What is counted besides steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Count {
+    Due(u64),
+    Sent,
+    Resent,
+    /// With the time from when the message was due.
+    Acknowledged(Duration),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Endpoint {
+    Dps,
+    Hub(Box<str>),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Aim {
+    Provision,
+    Connect,
+}
+
+#[derive(Debug)]
+enum State {
+    Waiting {
+        until: Instant,
+        aim: Aim,
+    },
+    Provisioning {
+        since: Instant,
+        stage: Stage,
+    },
+    /// `answer_by` is known once TCP and TLS stand: how long those take is the shell's care.
+    Connecting {
+        since: Instant,
+        answer_by: Option<Instant>,
+    },
+    Online {
+        renew_at: Instant,
+        ping_at: Instant,
+        pong_by: Option<Instant>,
+    },
+    /// Stopped, waiting for acknowledgements.
+    Leaving {
+        by: Instant,
+    },
+    Over,
+}
+
+/// See the module.
+pub(crate) struct Device {
+    plan: Arc<Plan>,
+    name: Box<str>,
+    chance: Chance,
+    state: State,
+    assignment: Option<Assignment>,
+    /// There from the first time the device is connected.
+    heartbeats: Option<Heartbeats>,
+    first_acknowledged: bool,
+    /// Failed tries in a row.
+    tries: u32,
+    /// All waits so far: the number of the next draw.
+    waits: u64,
+    /// Refusals of the hub in a row.
+    refusals: u32,
+    outbox: VecDeque<Output>,
+}
+
+impl Device {
+    /// The device `number` of the plan, from 0, whose life is due to begin at `start`.
+    /// `None` when the plan has no such device or no valid name for it.
+    pub(crate) fn new(plan: Arc<Plan>, number: u64, start: Instant) -> Option<Self> {
+        let name = plan.name(number)?;
+        let assignment = match plan.hub() {
+            Some(hub) => Some(Assignment {
+                hub: hub.into(),
+                device: name.parse().ok()?,
+            }),
+            None => None,
+        };
+        let aim = match assignment {
+            Some(_) => Aim::Connect,
+            None => Aim::Provision,
+        };
+        Some(Self {
+            chance: Chance::new(plan.seed, number),
+            plan,
+            name: name.into(),
+            state: State::Waiting { until: start, aim },
+            assignment,
+            heartbeats: None,
+            first_acknowledged: false,
+            tries: 0,
+            waits: 0,
+            refusals: 0,
+            outbox: VecDeque::new(),
+        })
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// TCP and TLS stand.
+    pub(crate) fn handle_line(&mut self, now: Now) {
+        match &mut self.state {
+            State::Provisioning { stage, .. } => {
+                *stage = Stage::Greeting {
+                    by: now.at + PATIENCE,
+                };
+                self.greet_dps(now);
+            }
+            State::Connecting { answer_by, .. } => {
+                *answer_by = Some(now.at + PATIENCE);
+                self.greet_hub(now);
+            }
+            State::Waiting { .. } | State::Online { .. } | State::Leaving { .. } | State::Over => {}
+        }
+    }
+
+    pub(crate) fn handle_packet(&mut self, packet: Packet, now: Now) {
+        match self.state {
+            State::Provisioning { .. } => self.hear_dps(packet, now),
+            State::Connecting { .. } => self.hear_verdict(packet, now),
+            State::Online { .. } | State::Leaving { .. } => self.hear_hub(packet, now),
+            State::Waiting { .. } | State::Over => {}
+        }
+    }
+
+    /// The line broke or never came about; the shell has let go of it.
+    pub(crate) fn handle_lost(&mut self, fault: Fault, now: Now) {
+        let (aim, not_before) = match &self.state {
+            State::Provisioning { stage, .. } => (Aim::Provision, stage.not_before()),
+            State::Connecting { .. } | State::Online { .. } => (Aim::Connect, None),
+            State::Leaving { .. } => {
+                self.say(Step::Lost { fault });
+                return self.end();
+            }
+            State::Waiting { .. } | State::Over => return,
+        };
+        self.retry(aim, fault, not_before, now);
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Now) {
+        self.beat(now);
+        match &self.state {
+            State::Waiting { until, aim } if *until <= now.at => {
+                let (aim, since) = (*aim, *until);
+                self.begin(aim, since);
+            }
+            State::Provisioning { .. } => self.provisioning_timeout(now),
+            State::Connecting {
+                answer_by: Some(by),
+                ..
+            } if *by <= now.at => self.give_up_waiting("the hub", now),
+            State::Online { .. } => self.online_timeout(now),
+            State::Leaving { by } if *by <= now.at => self.leave(),
+            State::Waiting { .. }
+            | State::Connecting { .. }
+            | State::Leaving { .. }
+            | State::Over => {}
+        }
+    }
+
+    /// The fleet ends: no message becomes due any more, and what is due is waited for a little.
+    pub(crate) fn handle_stop(&mut self, now: Now) {
+        self.beat(now);
+        match self.state {
+            State::Online { .. } if !self.settled() => {
+                self.state = State::Leaving {
+                    by: now.at + self.plan.drain,
+                };
+            }
+            State::Leaving { .. } | State::Over => {}
+            State::Online { .. } => self.leave(),
+            State::Waiting { .. } | State::Provisioning { .. } | State::Connecting { .. } => {
+                self.outbox.push_back(Output::Hang);
+                self.end();
+            }
+        }
+    }
+
+    pub(crate) fn poll(&mut self) -> Option<Output> {
+        let output = self.outbox.pop_front();
+        if output.is_none() {
+            // An idle device owns no storage for what it might do.
+            self.outbox = VecDeque::new();
+        }
+        output
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due; `None` is never.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let own = match &self.state {
+            State::Waiting { until, .. } => Some(*until),
+            State::Provisioning { stage, .. } => stage.deadline(),
+            State::Connecting { answer_by, .. } => *answer_by,
+            State::Online {
+                renew_at,
+                ping_at,
+                pong_by,
+            } => Some(pong_by.unwrap_or(*ping_at).min(*renew_at)),
+            State::Leaving { by } => return Some(*by),
+            State::Over => return None,
+        };
+        let heartbeats = self.heartbeats.as_ref();
+        let beat = heartbeats.and_then(|beats| beats.next(&self.plan, self.chance));
+        own.into_iter().chain(beat).min()
+    }
+
+    /// Whether the device speaks with its hub.
+    pub(crate) fn online(&self) -> bool {
+        matches!(self.state, State::Online { .. } | State::Leaving { .. })
+    }
+
+    pub(crate) fn over(&self) -> bool {
+        matches!(self.state, State::Over)
+    }
+
+    /// `since` is when this was due, for the latency.
+    fn begin(&mut self, aim: Aim, since: Instant) {
+        let endpoint = match (aim, &self.assignment) {
+            (Aim::Connect, Some(assignment)) => {
+                self.state = State::Connecting {
+                    since,
+                    answer_by: None,
+                };
+                Endpoint::Hub(assignment.hub.clone())
+            }
+            (Aim::Provision, _) | (Aim::Connect, None) => {
+                self.state = State::Provisioning {
+                    since,
+                    stage: Stage::Dialling,
+                };
+                self.say(Step::Registering);
+                Endpoint::Dps
+            }
+        };
+        self.outbox.push_back(Output::Dial(endpoint));
+    }
+
+    fn give_up_waiting(&mut self, whom: &str, now: Now) {
+        self.outbox.push_back(Output::Hang);
+        let fault = Fault::new(
+            FaultKind::NoAnswer,
+            format!("{whom} did not answer in time: it is overloaded, or drops packets"),
+        );
+        self.handle_lost(fault, now);
+    }
+
+    /// Backs off, unless the plan says that this try was the last.
+    fn retry(&mut self, aim: Aim, fault: Fault, not_before: Option<Instant>, now: Now) {
+        self.tries = self.tries.saturating_add(1);
+        if self
+            .plan
+            .give_up_after
+            .is_some_and(|most| self.tries >= most)
+        {
+            return self.fail(fault);
+        }
+        let mut aim = aim;
+        self.say(Step::Lost { fault });
+        if self.refusals >= REFUSALS && self.plan.provisioning.is_some() {
+            self.refusals = 0;
+            self.assignment = None;
+            aim = Aim::Provision;
+            self.say(Step::Reprovisioning);
+        }
+        let back_off = self.plan.back_off;
+        let doubled = 2u32.saturating_pow(self.tries.saturating_sub(1).min(31));
+        let longest = back_off.first.saturating_mul(doubled).min(back_off.most);
+        let share = 1.0 - 0.5 * self.chance.draw(Question::BackOff, self.waits);
+        self.waits += 1;
+        let until = now.at + longest.mul_f64(share);
+        let until = not_before.map_or(until, |not_before| until.max(not_before));
+        self.say(Step::BackingOff {
+            wait: until.saturating_duration_since(now.at),
+            tries: self.tries,
+        });
+        self.state = State::Waiting { until, aim };
+    }
+
+    fn fail(&mut self, fault: Fault) {
+        self.say(Step::Failed { fault });
+        self.state = State::Over;
+    }
+
+    fn end(&mut self) {
+        self.say(Step::Ended);
+        self.state = State::Over;
+    }
+
+    fn say(&mut self, step: Step) {
+        self.outbox.push_back(Output::Step(step));
+    }
+
+    fn send(&mut self, packet: Packet) {
+        self.outbox.push_back(Output::Send(packet));
+    }
+
+    fn identity(&self) -> Option<Identity> {
+        let device: &DeviceId = &self.assignment.as_ref()?.device;
+        Some(Identity::device(device.clone()))
+    }
+}

@@ -1,0 +1,111 @@
+//! A device on the line of a DPS: what its CONNECT claims.
+//!
+//! Read once, when it connects. What may not enter: whether the claim is true.
+
+use std::sync::Arc;
+
+use azimuth_broker::{Hello, Owner, Peer, Principal, Refusal};
+use azimuth_wire::api_version::ApiVersion;
+use azimuth_wire::sas::{Malformed, SasToken};
+use azimuth_wire::user_name::DpsUserName;
+use azimuth_wire::{IdScope, RegistrationId};
+use parking_lot::Mutex;
+
+use crate::attestation::DeviceKeys;
+use crate::enrollment::Terms;
+use crate::explain;
+
+/// A device on the line. Its claim is not proven yet.
+#[derive(Clone)]
+pub struct Registrant(pub Arc<Claims>);
+
+/// Who it says it is, where it comes from and what it brought to prove it.
+pub struct Claims {
+    pub owner: Owner,
+    pub registration_id: RegistrationId,
+    /// What its token must be for.
+    pub resource: String,
+    pub api_version: ApiVersion,
+    pub credential: Credential,
+    pub peer: Arc<Peer>,
+    /// The last verdict, good while no enrollment was written and the token runs.
+    pub proven: Mutex<Option<(u64, Arc<Proven>)>>,
+}
+
+/// What it brought.
+pub enum Credential {
+    Token(Result<SasToken, Malformed>),
+    Certificate,
+}
+
+/// A credential that was taken, and what its enrollment says.
+pub struct Proven {
+    pub terms: Arc<Terms>,
+    pub keys: DeviceKeys,
+}
+
+impl Registrant {
+    /// Reads a CONNECT. Whether its credential is right is judged at register, as Azure does it.
+    pub fn introduced(hello: Hello, id_scope: &IdScope) -> Result<Self, Refusal> {
+        let user_name = hello.user_name.as_deref().unwrap_or_default();
+        if user_name.is_empty() {
+            return Err(explain::no_user_name());
+        }
+        let name = DpsUserName::parse(user_name, &hello.client_id)
+            .map_err(|error| explain::bad_user_name(&error))?;
+        if name.id_scope != *id_scope {
+            return Err(explain::unknown_scope(&name.id_scope, id_scope));
+        }
+        if !known(name.api_version) {
+            return Err(explain::unknown_api_version(name.api_version));
+        }
+        let password = hello.password.filter(|password| !password.0.is_empty());
+        let credential = match password {
+            Some(password) => Credential::Token(SasToken::parse(&password.0)),
+            None if !hello.peer.certificates.is_empty() => Credential::Certificate,
+            None => return Err(explain::no_credentials()),
+        };
+        Ok(Self(Arc::new(Claims {
+            owner: Owner::new(&name.registration_id.folded()),
+            resource: format!("{id_scope}/registrations/{}", name.registration_id),
+            registration_id: name.registration_id,
+            api_version: name.api_version,
+            credential,
+            peer: hello.peer,
+            proven: Mutex::default(),
+        })))
+    }
+}
+
+impl Principal for Registrant {
+    fn owner(&self) -> &Owner {
+        &self.0.owner
+    }
+}
+
+impl std::fmt::Debug for Registrant {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Registrant")
+            .field(&self.0.registration_id)
+            .finish()
+    }
+}
+
+/// One of Azure's, or newer than all of them.
+fn known(version: ApiVersion) -> bool {
+    KNOWN.iter().any(|known| known.parse() == Ok(version)) || version > ApiVersion::new(2025, 7, 1)
+}
+
+const KNOWN: [&str; 11] = [
+    "2019-03-31",
+    "2021-06-01",
+    "2018-11-01",
+    "2021-10-01",
+    "2019-04-15",
+    "2018-09-01-preview",
+    "2018-04-01",
+    "2017-11-15",
+    "2021-11-01-preview",
+    "2025-07-01-preview",
+    "2025-07-01",
+];
