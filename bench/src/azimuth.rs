@@ -73,7 +73,14 @@ impl Connect {
 
     fn hub_target(&self) -> anyhow::Result<Target> {
         let host = self.hub()?.1.host_name;
-        self.target(self.hub()?.0.address, Credentials::Hub { host, key: bench_key(), expiry: far_expiry() })
+        self.target(
+            self.hub()?.0.address,
+            Credentials::Hub {
+                host,
+                key: bench_key(),
+                expiry: far_expiry(),
+            },
+        )
     }
 }
 
@@ -97,12 +104,28 @@ pub async fn provisioning(lab: &Lab) -> anyhow::Result<Server> {
     let (process, took) = start(lab, &data, &["dps"]).await?;
     let connect = Connect::load(&data)?;
     let dps = connect.dps.as_ref().context("connect.json names no DPS")?;
-    let group = dps.group.as_ref().context("connect.json names no enrollment group")?.primary_key.clone();
+    let group = dps
+        .group
+        .as_ref()
+        .context("connect.json names no enrollment group")?
+        .primary_key
+        .clone();
     let expiry = far_expiry();
-    let credentials = Credentials::Dps { id_scope: dps.id_scope.clone(), group: group.clone(), expiry };
+    let credentials = Credentials::Dps {
+        id_scope: dps.id_scope.clone(),
+        group: group.clone(),
+        expiry,
+    };
     server.dps = Some(connect.target(dps.address, credentials)?);
     let host = connect.hub()?.1.host_name;
-    server.target = connect.target(server.target.address.ip(), Credentials::Provisioned { host, group, expiry })?;
+    server.target = connect.target(
+        server.target.address.ip(),
+        Credentials::Provisioned {
+            host,
+            group,
+            expiry,
+        },
+    )?;
     server.processes.insert(0, process);
     server.took = took;
     Ok(server)
@@ -111,7 +134,12 @@ pub async fn provisioning(lab: &Lab) -> anyhow::Result<Server> {
 async fn start_hub(lab: &Lab, data: &Path) -> anyhow::Result<Server> {
     let (process, took) = start(lab, data, &["hub", HUB]).await?;
     let target = Connect::load(data)?.hub_target()?;
-    Ok(Server { processes: vec![process], target, dps: None, took })
+    Ok(Server {
+        processes: vec![process],
+        target,
+        dps: None,
+        took,
+    })
 }
 
 async fn start(lab: &Lab, data: &Path, words: &[&str]) -> anyhow::Result<(Process, Duration)> {
@@ -119,7 +147,12 @@ async fn start(lab: &Lab, data: &Path, words: &[&str]) -> anyhow::Result<(Proces
     let config = lab.folder.join("azimuth.toml");
     fs::write(&config, configuration(lab))?;
     let mut command = Command::new(program);
-    command.arg("--config").arg(&config).arg("--data").arg(data).args(words);
+    command
+        .arg("--config")
+        .arg(&config)
+        .arg("--data")
+        .arg(data)
+        .args(words);
     Process::start_until_ready(&format!("azimuth {}", words.join(" ")), command, &lab.log()).await
 }
 
@@ -142,7 +175,11 @@ async fn template(lab: &Lab) -> anyhow::Result<PathBuf> {
     let connect = Connect::load(&making)?;
     let began = tokio::time::Instant::now();
     put_devices(&connect, lab.plan.devices()).await?;
-    eprintln!("{} identities made in {:.1} s", lab.plan.devices(), began.elapsed().as_secs_f64());
+    eprintln!(
+        "{} identities made in {:.1} s",
+        lab.plan.devices(),
+        began.elapsed().as_secs_f64()
+    );
     process.stop().await?;
     fs::rename(making, &data)?;
     Ok(data)
@@ -151,9 +188,21 @@ async fn template(lab: &Lab) -> anyhow::Result<PathBuf> {
 /// `PUT /devices/{id}` for each, signed as iothubowner.
 async fn put_devices(connect: &Connect, count: usize) -> anyhow::Result<()> {
     let (hub, owner) = connect.hub()?;
-    ensure!(hub.address.is_loopback(), "{} is not a loopback address", hub.address);
-    let key = owner.key.as_ref().context("the connection string of the hub holds no key")?;
-    let token = sas::sign(&owner.host_name, key, far_expiry(), owner.key_name.as_deref());
+    ensure!(
+        hub.address.is_loopback(),
+        "{} is not a loopback address",
+        hub.address
+    );
+    let key = owner
+        .key
+        .as_ref()
+        .context("the connection string of the hub holds no key")?;
+    let token = sas::sign(
+        &owner.host_name,
+        key,
+        far_expiry(),
+        owner.key_name.as_deref(),
+    );
     let ca = fs::read_to_string(&connect.ca_file)?;
     let client = reqwest::Client::builder()
         .tls_backend_preconfigured(azimuth_certs::client_config(Some(&ca))?)
@@ -164,7 +213,8 @@ async fn put_devices(connect: &Connect, count: usize) -> anyhow::Result<()> {
     let next = Arc::new(AtomicUsize::new(0));
     let mut workers = JoinSet::new();
     for _ in 0..64 {
-        let (client, base, token, next) = (client.clone(), base.clone(), token.clone(), next.clone());
+        let (client, base, token, next) =
+            (client.clone(), base.clone(), token.clone(), next.clone());
         workers.spawn(async move {
             loop {
                 let device = next.fetch_add(1, Ordering::Relaxed);
@@ -181,17 +231,28 @@ async fn put_devices(connect: &Connect, count: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn put_device(client: &reqwest::Client, base: &str, token: &str, id: &str) -> anyhow::Result<()> {
+async fn put_device(
+    client: &reqwest::Client,
+    base: &str,
+    token: &str,
+    id: &str,
+) -> anyhow::Result<()> {
     let key = bench_key();
     let keys = serde_json::json!({ "primaryKey": key.reveal(), "secondaryKey": key.reveal() });
     let authentication = serde_json::json!({ "type": "sas", "symmetricKey": keys });
     let body = serde_json::json!({ "deviceId": id, "status": "enabled", "authentication": authentication });
     let url = format!("{base}/{id}?api-version=2021-04-12");
-    let request = client.put(url).header("Authorization", token).header("Content-Type", "application/json");
+    let request = client
+        .put(url)
+        .header("Authorization", token)
+        .header("Content-Type", "application/json");
     let answer = request.body(body.to_string()).send().await?;
     let status = answer.status();
     if !status.is_success() {
-        bail!("PUT /devices/{id} was answered {status}: {}", answer.text().await.unwrap_or_default());
+        bail!(
+            "PUT /devices/{id} was answered {status}: {}",
+            answer.text().await.unwrap_or_default()
+        );
     }
     Ok(())
 }

@@ -9,11 +9,23 @@ use rumqttc::mqttbytes::v4::Connect;
 /// How clients sign in.
 pub enum Credentials {
     /// Devices of a hub; one key serves all.
-    Hub { host: String, key: SymmetricKey, expiry: u64 },
+    Hub {
+        host: String,
+        key: SymmetricKey,
+        expiry: u64,
+    },
     /// Devices that a DPS put into a hub, each with its derived key.
-    Provisioned { host: String, group: SymmetricKey, expiry: u64 },
+    Provisioned {
+        host: String,
+        group: SymmetricKey,
+        expiry: u64,
+    },
     /// Registrations of an enrollment group.
-    Dps { id_scope: String, group: SymmetricKey, expiry: u64 },
+    Dps {
+        id_scope: String,
+        group: SymmetricKey,
+        expiry: u64,
+    },
 }
 
 /// The id of a client.
@@ -36,10 +48,23 @@ impl Credentials {
         let id = device_id(client);
         let (user, password) = match self {
             Self::Hub { host, key, expiry } => device_login(host, &id, key, *expiry),
-            Self::Provisioned { host, group, expiry } => device_login(host, &id, &group.derive(&id), *expiry),
-            Self::Dps { id_scope, group, expiry } => (
+            Self::Provisioned {
+                host,
+                group,
+                expiry,
+            } => device_login(host, &id, &group.derive(&id), *expiry),
+            Self::Dps {
+                id_scope,
+                group,
+                expiry,
+            } => (
                 format!("{id_scope}/registrations/{id}/api-version=2019-03-31"),
-                sas::sign(&format!("{id_scope}/registrations/{id}"), &group.derive(&id), *expiry, Some("registration")),
+                sas::sign(
+                    &format!("{id_scope}/registrations/{id}"),
+                    &group.derive(&id),
+                    *expiry,
+                    Some("registration"),
+                ),
             ),
         };
         let mut connect = Connect::new(id);
@@ -51,7 +76,10 @@ impl Credentials {
 
 fn device_login(host: &str, id: &str, key: &SymmetricKey, expiry: u64) -> (String, String) {
     let user = format!("{host}/{id}/?api-version=2021-04-12");
-    (user, sas::sign(&format!("{host}/devices/{id}"), key, expiry, None))
+    (
+        user,
+        sas::sign(&format!("{host}/devices/{id}"), key, expiry, None),
+    )
 }
 
 /// What a device of a hub listens to: commands, method calls, twin answers, desired properties.

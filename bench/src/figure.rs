@@ -32,13 +32,17 @@ pub struct Latencies(Histogram<u64>);
 
 impl Default for Latencies {
     fn default() -> Self {
-        Self(Histogram::new_with_bounds(1, 60_000_000, 3).expect("the bounds are in order and 3 is a number of digits"))
+        Self(
+            Histogram::new_with_bounds(1, 60_000_000, 3)
+                .expect("the bounds are in order and 3 is a number of digits"),
+        )
     }
 }
 
 impl Latencies {
     pub fn record(&mut self, latency: Duration) {
-        self.0.saturating_record(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX));
+        self.0
+            .saturating_record(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX));
     }
 
     pub fn add(&mut self, other: &Self) {
@@ -71,8 +75,12 @@ mod tests {
 
     #[test]
     fn the_median_is_the_middle_or_between_the_middle_two() {
-        let rows: [(&[f64], Option<f64>); 4] =
-            [(&[], None), (&[3.0], Some(3.0)), (&[9.0, 1.0, 2.0], Some(2.0)), (&[4.0, 1.0, 2.0, 9.0], Some(3.0))];
+        let rows: [(&[f64], Option<f64>); 4] = [
+            (&[], None),
+            (&[3.0], Some(3.0)),
+            (&[9.0, 1.0, 2.0], Some(2.0)),
+            (&[4.0, 1.0, 2.0, 9.0], Some(3.0)),
+        ];
         for (values, expected) in rows {
             assert_eq!(median(values.to_vec()), expected, "{values:?}");
         }
@@ -82,7 +90,15 @@ mod tests {
     fn a_percentile_is_in_milliseconds() {
         let mut latencies = Latencies::default();
         (1..=100).for_each(|ms| latencies.record(Duration::from_millis(ms)));
-        assert!((latencies.milliseconds(0.5) - 50.0).abs() < 0.1, "{}", latencies.milliseconds(0.5));
-        assert!((latencies.milliseconds(0.99) - 99.0).abs() < 0.1, "{}", latencies.milliseconds(0.99));
+        assert!(
+            (latencies.milliseconds(0.5) - 50.0).abs() < 0.1,
+            "{}",
+            latencies.milliseconds(0.5)
+        );
+        assert!(
+            (latencies.milliseconds(0.99) - 99.0).abs() < 0.1,
+            "{}",
+            latencies.milliseconds(0.99)
+        );
     }
 }

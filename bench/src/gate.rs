@@ -75,7 +75,14 @@ const fn goal(
     gate: Option<Bound>,
     ambition: Option<Bound>,
 ) -> Goal {
-    Goal { what, scenario, figure, unit, gate, ambition }
+    Goal {
+        what,
+        scenario,
+        figure,
+        unit,
+        gate,
+        ambition,
+    }
 }
 
 use Bound::{AtLeast, AtLeastTimesMosquitto, AtMost, AtMostTimesMosquitto};
@@ -122,14 +129,38 @@ mod tests {
             (AtMost(3.6), Some(3.7), None, Verdict::Missed),
             (AtLeast(10.0), Some(9.9), None, Verdict::Missed),
             (AtMost(3.6), None, Some(1.0), Verdict::Unknown),
-            (AtMostTimesMosquitto(0.6), Some(1.2), Some(2.0), Verdict::Holds),
-            (AtMostTimesMosquitto(0.6), Some(1.3), Some(2.0), Verdict::Missed),
-            (AtLeastTimesMosquitto(1.0), Some(2.0), Some(2.0), Verdict::Holds),
+            (
+                AtMostTimesMosquitto(0.6),
+                Some(1.2),
+                Some(2.0),
+                Verdict::Holds,
+            ),
+            (
+                AtMostTimesMosquitto(0.6),
+                Some(1.3),
+                Some(2.0),
+                Verdict::Missed,
+            ),
+            (
+                AtLeastTimesMosquitto(1.0),
+                Some(2.0),
+                Some(2.0),
+                Verdict::Holds,
+            ),
             (AtMostTimesMosquitto(0.6), Some(1.3), None, Verdict::Unknown),
-            (AtMostTimesMosquitto(0.6), Some(1.3), Some(0.0), Verdict::Unknown),
+            (
+                AtMostTimesMosquitto(0.6),
+                Some(1.3),
+                Some(0.0),
+                Verdict::Unknown,
+            ),
         ];
         for (bound, azimuth, mosquitto, expected) in rows {
-            assert_eq!(bound.judge(azimuth, mosquitto), expected, "{bound:?} {azimuth:?} {mosquitto:?}");
+            assert_eq!(
+                bound.judge(azimuth, mosquitto),
+                expected,
+                "{bound:?} {azimuth:?} {mosquitto:?}"
+            );
         }
     }
 }

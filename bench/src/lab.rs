@@ -57,18 +57,32 @@ impl Lab {
         if mosquitto.is_none() {
             missing.push("mosquitto is not installed (apt install mosquitto): no ratios".into());
         }
-        ensure!(azimuth.is_some() || mosquitto.is_some(), "there is nothing to measure: {}", missing.join("; "));
+        ensure!(
+            azimuth.is_some() || mosquitto.is_some(),
+            "there is nothing to measure: {}",
+            missing.join("; ")
+        );
         missing.extend(fit_descriptors(&mut plan)?);
         let (mqtt_port, https_port) = ports(&mut missing);
         let folder = std::env::temp_dir().join(format!("azimuth-bench-{}", std::process::id()));
         fs::create_dir(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
-        Ok(Self { folder, plan, azimuth, mosquitto, mqtt_port, https_port, missing })
+        Ok(Self {
+            folder,
+            plan,
+            azimuth,
+            mosquitto,
+            mqtt_port,
+            https_port,
+            missing,
+        })
     }
 
     /// The servers in the order of a round.
     pub fn kinds(&self) -> Vec<Kind> {
         let azimuth = self.azimuth.iter().map(|_| Kind::Azimuth);
-        azimuth.chain(self.mosquitto.iter().map(|_| Kind::Mosquitto)).collect()
+        azimuth
+            .chain(self.mosquitto.iter().map(|_| Kind::Mosquitto))
+            .collect()
     }
 
     /// Where servers write what they have to say.
@@ -104,31 +118,47 @@ fn beside_this_program() -> PathBuf {
 
 fn find_mosquitto() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/local/sbin".into()]);
-    folders.map(|folder| folder.join("mosquitto")).find(|program| program.is_file())
+    let folders =
+        std::env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/local/sbin".into()]);
+    folders
+        .map(|folder| folder.join("mosquitto"))
+        .find(|program| program.is_file())
 }
 
 /// Raises the soft limit; a crowd that does not fit is made smaller, and that is said.
 fn fit_descriptors(plan: &mut Plan) -> anyhow::Result<Option<String>> {
     let wanted = plan.descriptors();
-    let allowed = rlimit::increase_nofile_limit(u64::MAX).context("the limit of open files cannot be read")?;
+    let allowed = rlimit::increase_nofile_limit(u64::MAX)
+        .context("the limit of open files cannot be read")?;
     if wanted <= allowed {
         return Ok(None);
     }
     let before = plan.crowd;
-    plan.crowd = plan.crowd.saturating_sub(usize::try_from(wanted - allowed).unwrap_or(usize::MAX));
-    ensure!(plan.descriptors() <= allowed, "ulimit -n is {allowed}; at least {} are needed", plan.descriptors());
-    Ok(Some(format!("ulimit -n is {allowed}: {} idle devices instead of {before}", plan.crowd)))
+    plan.crowd = plan
+        .crowd
+        .saturating_sub(usize::try_from(wanted - allowed).unwrap_or(usize::MAX));
+    ensure!(
+        plan.descriptors() <= allowed,
+        "ulimit -n is {allowed}; at least {} are needed",
+        plan.descriptors()
+    );
+    Ok(Some(format!(
+        "ulimit -n is {allowed}: {} idle devices instead of {before}",
+        plan.crowd
+    )))
 }
 
 /// Azure's ports where they may be had, else high ones.
 fn ports(missing: &mut Vec<String>) -> (u16, u16) {
-    let mut choose = |port: u16, instead: u16| match TcpListener::bind(SocketAddr::new(HUB_ADDRESS, port)) {
-        Ok(_) => port,
-        Err(error) => {
-            missing.push(format!("port {port} cannot be bound on {HUB_ADDRESS} ({error}): {instead} is used"));
-            instead
-        }
-    };
+    let mut choose =
+        |port: u16, instead: u16| match TcpListener::bind(SocketAddr::new(HUB_ADDRESS, port)) {
+            Ok(_) => port,
+            Err(error) => {
+                missing.push(format!(
+                    "port {port} cannot be bound on {HUB_ADDRESS} ({error}): {instead} is used"
+                ));
+                instead
+            }
+        };
     (choose(8883, 18883), choose(443, 18443))
 }

@@ -39,7 +39,11 @@ const KEEP_ALIVE: u16 = 1_177;
 impl Target {
     /// TCP alone.
     pub async fn dial(&self, client: usize) -> anyhow::Result<TcpStream> {
-        ensure!(self.address.ip().is_loopback(), "{} is not a loopback address; only those are measured", self.address);
+        ensure!(
+            self.address.ip().is_loopback(),
+            "{} is not a loopback address; only those are measured",
+            self.address
+        );
         let last = u8::try_from(client % SOURCES).expect("a remainder of 16 fits a byte") + 1;
         let socket = TcpSocket::new_v4()?;
         socket.bind(SocketAddr::new(IpAddr::from([127, 0, 100, last]), 0))?;
@@ -51,16 +55,23 @@ impl Target {
     /// TCP and TLS.
     pub async fn secure(&self, client: usize) -> anyhow::Result<Stream> {
         let tcp = self.dial(client).await?;
-        let Some(tls) = &self.tls else { return Ok(Stream::Plain(tcp)) };
+        let Some(tls) = &self.tls else {
+            return Ok(Stream::Plain(tcp));
+        };
         let name = ServerName::from(self.address.ip());
         Ok(Stream::Tls(Box::new(tls.connect(name, tcp).await?)))
     }
 
     /// TCP, TLS and CONNECT, until CONNACK has come. The code is the server's.
     pub async fn connect(&self, client: usize) -> anyhow::Result<(Line, ConnectReturnCode)> {
-        let mut line = Line { stream: self.secure(client).await?, inbox: BytesMut::new() };
+        let mut line = Line {
+            stream: self.secure(client).await?,
+            inbox: BytesMut::new(),
+        };
         let mut bytes = BytesMut::new();
-        self.credentials.connect(client, KEEP_ALIVE).write(&mut bytes)?;
+        self.credentials
+            .connect(client, KEEP_ALIVE)
+            .write(&mut bytes)?;
         line.send(&bytes).await?;
         match line.next().await? {
             Packet::ConnAck(ack) => Ok((line, ack.code)),
@@ -71,7 +82,10 @@ impl Target {
     /// As [`Self::connect`]; a refusal is an error.
     pub async fn enter(&self, client: usize) -> anyhow::Result<Line> {
         let (line, code) = self.connect(client).await?;
-        ensure!(code == ConnectReturnCode::Success, "client {client} was refused: {code:?}");
+        ensure!(
+            code == ConnectReturnCode::Success,
+            "client {client} was refused: {code:?}"
+        );
         Ok(line)
     }
 }
@@ -120,7 +134,9 @@ impl Line {
     /// The next PUBLISH, acknowledged where it asks for it; acknowledgements are passed over.
     pub async fn next_publish(&mut self) -> anyhow::Result<rumqttc::mqttbytes::v4::Publish> {
         loop {
-            let Packet::Publish(publish) = self.next().await? else { continue };
+            let Packet::Publish(publish) = self.next().await? else {
+                continue;
+            };
             if publish.qos != QoS::AtMostOnce {
                 let mut bytes = BytesMut::new();
                 PubAck::new(publish.pkid).write(&mut bytes)?;
@@ -132,16 +148,23 @@ impl Line {
 
     /// Subscribes at QoS 1 and waits for SUBACK.
     pub async fn subscribe(&mut self, filters: &[String]) -> anyhow::Result<()> {
-        let filters = filters.iter().map(|filter| SubscribeFilter::new(filter.clone(), QoS::AtLeastOnce));
+        let filters = filters
+            .iter()
+            .map(|filter| SubscribeFilter::new(filter.clone(), QoS::AtLeastOnce));
         let mut subscribe = Subscribe::new_many(filters);
         subscribe.pkid = 1;
         let mut bytes = BytesMut::new();
         subscribe.write(&mut bytes)?;
         self.send(&bytes).await?;
         loop {
-            let Packet::SubAck(ack) = self.next().await? else { continue };
+            let Packet::SubAck(ack) = self.next().await? else {
+                continue;
+            };
             use rumqttc::mqttbytes::v4::SubscribeReasonCode::Failure;
-            ensure!(!ack.return_codes.contains(&Failure), "a subscription was refused");
+            ensure!(
+                !ack.return_codes.contains(&Failure),
+                "a subscription was refused"
+            );
             return Ok(());
         }
     }
@@ -167,7 +190,11 @@ pub enum Stream {
 }
 
 impl AsyncRead for Stream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
@@ -176,7 +203,11 @@ impl AsyncRead for Stream {
 }
 
 impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),

@@ -60,12 +60,19 @@ const RUN_LIMIT: Duration = Duration::from_secs(180);
 
 fn parse_kind(text: &str) -> Result<Kind, String> {
     let kinds = [Kind::Azimuth, Kind::Mosquitto];
-    kinds.into_iter().find(|kind| kind.name() == text).ok_or_else(|| "`azimuth` or `mosquitto`".into())
+    kinds
+        .into_iter()
+        .find(|kind| kind.name() == text)
+        .ok_or_else(|| "`azimuth` or `mosquitto`".into())
 }
 
 fn main() -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let outcome = runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(run(Bench::parse())));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let outcome = runtime
+        .map_err(anyhow::Error::from)
+        .and_then(|runtime| runtime.block_on(run(Bench::parse())));
     match outcome {
         Ok(code) => code,
         Err(error) => {
@@ -76,10 +83,16 @@ fn main() -> ExitCode {
 }
 
 async fn run(bench: Bench) -> anyhow::Result<ExitCode> {
-    let mut plan = if bench.quick { Plan::quick() } else { Plan::full() };
+    let mut plan = if bench.quick {
+        Plan::quick()
+    } else {
+        Plan::full()
+    };
     plan.rounds = bench.rounds.unwrap_or(plan.rounds).max(1);
     let lab = Lab::open(plan, bench.azimuth.clone())?;
-    lab.missing.iter().for_each(|sentence| eprintln!("! {sentence}"));
+    lab.missing
+        .iter()
+        .for_each(|sentence| eprintln!("! {sentence}"));
     let mut report = Report::new(bench.quick, lab.missing.clone());
     let mut terminate = signal(SignalKind::terminate())?;
     let finished = tokio::select! {
@@ -90,9 +103,20 @@ async fn run(bench: Bench) -> anyhow::Result<ExitCode> {
     if !finished {
         report.failed.push("stopped before the end".into());
     }
-    println!("{}", if bench.json { report.json()? } else { report.markdown() });
+    println!(
+        "{}",
+        if bench.json {
+            report.json()?
+        } else {
+            report.markdown()
+        }
+    );
     let well = finished && report.failed.is_empty() && (bench.quick || report.missed() == 0);
-    Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if well {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// Scenario by scenario, so that the servers that are compared run close to each other.
@@ -103,20 +127,43 @@ async fn measure(lab: &Lab, bench: &Bench, report: &mut Report) {
     kinds.retain(|kind| bench.server.is_none_or(|wanted| wanted == *kind));
     for scenario in scenarios {
         for round in 1..=lab.plan.rounds {
-            for kind in kinds.iter().copied().filter(|kind| scenario.concerns(*kind)) {
+            for kind in kinds
+                .iter()
+                .copied()
+                .filter(|kind| scenario.concerns(*kind))
+            {
                 measure_once(lab, scenario, kind, round, report).await;
             }
         }
     }
 }
 
-async fn measure_once(lab: &Lab, scenario: Scenario, server: Kind, round: usize, report: &mut Report) {
+async fn measure_once(
+    lab: &Lab,
+    scenario: Scenario,
+    server: Kind,
+    round: usize,
+    report: &mut Report,
+) {
     let label = format!("{} on {}, round {round}", scenario.name(), server.name());
     match timeout(RUN_LIMIT, scenario.run(lab, server)).await {
         Ok(Ok(figures)) => {
-            let shown: Vec<_> = figures.values.iter().map(|(name, value)| format!("{name} {value:.3}")).collect();
-            eprintln!("{label}: {} (others {:.0} %)", shown.join(", "), figures.other_cpu * 100.0);
-            report.runs.push(Run { scenario, server, round, figures });
+            let shown: Vec<_> = figures
+                .values
+                .iter()
+                .map(|(name, value)| format!("{name} {value:.3}"))
+                .collect();
+            eprintln!(
+                "{label}: {} (others {:.0} %)",
+                shown.join(", "),
+                figures.other_cpu * 100.0
+            );
+            report.runs.push(Run {
+                scenario,
+                server,
+                round,
+                figures,
+            });
         }
         Ok(Err(error)) => fail(report, format!("{label} failed: {error:#}")),
         Err(_) => fail(report, format!("{label} was given up after {RUN_LIMIT:?}")),

@@ -21,29 +21,51 @@ const TLS_PORT: u16 = 8883;
 
 /// Starts it, on TLS or on plain TCP, and waits until it takes connections.
 pub async fn start(lab: &Lab, plain: bool) -> anyhow::Result<Server> {
-    let program = lab.mosquitto.as_ref().context("mosquitto is not installed")?;
+    let program = lab
+        .mosquitto
+        .as_ref()
+        .context("mosquitto is not installed")?;
     let folder = lab.fresh_folder("mosquitto")?;
     let ca = write_certificates(&folder)?;
     let config = folder.join("mosquitto.conf");
     fs::write(&config, configuration(&folder, plain))?;
     let mut command = Command::new(program);
-    command.arg("-c").arg(&config).stdout(std::process::Stdio::null());
+    command
+        .arg("-c")
+        .arg(&config)
+        .stdout(std::process::Stdio::null());
     let address = SocketAddr::new(MOSQUITTO_ADDRESS, TLS_PORT);
     if std::net::TcpStream::connect(address).is_ok() {
         bail!("something else already listens on {address}");
     }
     let began = Instant::now();
     let process = Process::start("mosquitto", command, &lab.log())?;
-    let credentials = Credentials::Hub { host: MOSQUITTO_ADDRESS.to_string(), key: bench_key(), expiry: far_expiry() };
+    let credentials = Credentials::Hub {
+        host: MOSQUITTO_ADDRESS.to_string(),
+        key: bench_key(),
+        expiry: far_expiry(),
+    };
     let tls = if plain { None } else { Some(connector(&ca)?) };
-    let target = Target { address, tls, credentials: Arc::new(credentials) };
+    let target = Target {
+        address,
+        tls,
+        credentials: Arc::new(credentials),
+    };
     while target.dial(0).await.is_err() {
         if began.elapsed() > Duration::from_secs(5) {
-            bail!("mosquitto does not listen on {address}; see its log in {}", lab.log().display());
+            bail!(
+                "mosquitto does not listen on {address}; see its log in {}",
+                lab.log().display()
+            );
         }
         sleep(Duration::from_millis(1)).await;
     }
-    Ok(Server { processes: vec![process], target, dps: None, took: began.elapsed() })
+    Ok(Server {
+        processes: vec![process],
+        target,
+        dps: None,
+        took: began.elapsed(),
+    })
 }
 
 fn configuration(folder: &Path, plain: bool) -> String {
@@ -68,7 +90,8 @@ fn write_certificates(folder: &Path) -> anyhow::Result<String> {
     let authority_pem = authority.self_signed(&authority_key)?.pem();
     let issuer = Issuer::new(authority, authority_key);
     let key = KeyPair::generate()?;
-    let leaf = CertificateParams::new(vec![MOSQUITTO_ADDRESS.to_string()])?.signed_by(&key, &issuer)?;
+    let leaf =
+        CertificateParams::new(vec![MOSQUITTO_ADDRESS.to_string()])?.signed_by(&key, &issuer)?;
     fs::write(folder.join("ca.pem"), &authority_pem)?;
     fs::write(folder.join("server.pem"), leaf.pem())?;
     fs::write(folder.join("server.key"), key.serialize_pem())?;

@@ -77,7 +77,9 @@ impl Plan {
 
     /// Identities that a hub must hold for every scenario.
     pub fn devices(&self) -> usize {
-        self.storm.max(self.intruded_connects).max(self.talkers + self.crowd + self.crowd_connects)
+        self.storm
+            .max(self.intruded_connects)
+            .max(self.talkers + self.crowd + self.crowd_connects)
     }
 
     /// Sockets that one process holds at most, with some to spare.

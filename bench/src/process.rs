@@ -27,9 +27,15 @@ impl Process {
     pub fn start(name: &str, mut command: Command, log: &Path) -> anyhow::Result<Self> {
         let log = fs::OpenOptions::new().create(true).append(true).open(log)?;
         command.stdin(Stdio::null()).stderr(log).kill_on_drop(true);
-        let child = command.spawn().with_context(|| format!("{name} cannot be started"))?;
+        let child = command
+            .spawn()
+            .with_context(|| format!("{name} cannot be started"))?;
         let pid = child.id().context("the child has no process id")?;
-        Ok(Self { child, pid, name: name.into() })
+        Ok(Self {
+            child,
+            pid,
+            name: name.into(),
+        })
     }
 
     /// Starts `command` and waits for a line that begins with `Ready`. Returns the time that took.
@@ -49,7 +55,10 @@ impl Process {
                     return Ok(began.elapsed());
                 }
             }
-            bail!("{name} ended before it was ready; its last words: {}", last_words(log))
+            bail!(
+                "{name} ended before it was ready; its last words: {}",
+                last_words(log)
+            )
         };
         let took = timeout(START_LIMIT, ready)
             .await
@@ -61,9 +70,16 @@ impl Process {
 
     /// Asks the child to end, and ends it after five seconds.
     pub async fn stop(mut self) -> anyhow::Result<()> {
-        let asked = Command::new("kill").arg(self.pid.to_string()).status().await;
+        let asked = Command::new("kill")
+            .arg(self.pid.to_string())
+            .status()
+            .await;
         let polite = asked.is_ok_and(|status| status.success());
-        if polite && timeout(Duration::from_secs(5), self.child.wait()).await.is_ok() {
+        if polite
+            && timeout(Duration::from_secs(5), self.child.wait())
+                .await
+                .is_ok()
+        {
             return Ok(());
         }
         eprintln!("{} did not stop when asked; killed", self.name);
@@ -75,7 +91,9 @@ impl Process {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let number = line.and_then(|line| line.split_whitespace().next());
-        number.and_then(|number| number.parse().ok()).context("/proc shows no VmRSS")
+        number
+            .and_then(|number| number.parse().ok())
+            .context("/proc shows no VmRSS")
     }
 }
 
@@ -110,7 +128,10 @@ impl Meter {
         let pids: Vec<u32> = servers.iter().map(|server| server.pid).collect();
         Ok(Self {
             began: Instant::now(),
-            servers: pids.iter().map(|pid| cpu_seconds(*pid)).collect::<Result<_, _>>()?,
+            servers: pids
+                .iter()
+                .map(|pid| cpu_seconds(*pid))
+                .collect::<Result<_, _>>()?,
             own: cpu_seconds(std::process::id())?,
             busy: machine_busy_seconds()?,
             pids,
@@ -126,7 +147,12 @@ impl Meter {
         let own = cpu_seconds(std::process::id())? - self.own;
         let busy = machine_busy_seconds()? - self.busy;
         let other = (busy - own - servers.iter().sum::<f64>()).max(0.0) / (wall * cores() as f64);
-        Ok(Spent { wall, servers, own, other })
+        Ok(Spent {
+            wall,
+            servers,
+            own,
+            other,
+        })
     }
 }
 
@@ -146,16 +172,33 @@ fn cpu_seconds(pid: u32) -> anyhow::Result<f64> {
         .with_context(|| format!("process {pid} ended while it was measured"))?;
     // The name in parentheses may hold blanks: count from behind it.
     let after = stat.rsplit_once(')').map_or("", |(_, after)| after);
-    let ticks: f64 = after.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum();
+    let ticks: f64 = after
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .filter_map(|field| field.parse::<f64>().ok())
+        .sum();
     Ok(ticks / TICKS)
 }
 
 /// Of all cores, without idle and waiting for disks.
 fn machine_busy_seconds() -> anyhow::Result<f64> {
     let stat = fs::read_to_string("/proc/stat")?;
-    let fields: Vec<f64> =
-        stat.lines().next().unwrap_or("").split_whitespace().skip(1).filter_map(|field| field.parse().ok()).collect();
-    let busy: f64 = fields.iter().take(8).enumerate().filter(|(at, _)| *at != 3 && *at != 4).map(|(_, ticks)| ticks).sum();
+    let fields: Vec<f64> = stat
+        .lines()
+        .next()
+        .unwrap_or("")
+        .split_whitespace()
+        .skip(1)
+        .filter_map(|field| field.parse().ok())
+        .collect();
+    let busy: f64 = fields
+        .iter()
+        .take(8)
+        .enumerate()
+        .filter(|(at, _)| *at != 3 && *at != 4)
+        .map(|(_, ticks)| ticks)
+        .sum();
     Ok(busy / TICKS)
 }
 

@@ -54,12 +54,22 @@ const DISTURBED: f64 = 0.1;
 impl Report {
     pub fn new(quick: bool, missing: Vec<String>) -> Self {
         let at = unix_seconds(SystemClock.utc());
-        Self { machine: machine(), at, quick, missing, failed: Vec::new(), runs: Vec::new() }
+        Self {
+            machine: machine(),
+            at,
+            quick,
+            missing,
+            failed: Vec::new(),
+            runs: Vec::new(),
+        }
     }
 
     /// Gates that were measured and do not hold.
     pub fn missed(&self) -> usize {
-        self.rows().iter().filter(|row| row.verdict == Some(Verdict::Missed)).count()
+        self.rows()
+            .iter()
+            .filter(|row| row.verdict == Some(Verdict::Missed))
+            .count()
     }
 
     pub fn json(&self) -> anyhow::Result<String> {
@@ -69,20 +79,39 @@ impl Report {
             report: &'a Report,
             rows: Vec<Row>,
         }
-        Ok(serde_json::to_string_pretty(&Whole { report: self, rows: self.rows() })?)
+        Ok(serde_json::to_string_pretty(&Whole {
+            report: self,
+            rows: self.rows(),
+        })?)
     }
 
     pub fn markdown(&self) -> String {
-        let mut text = format!("Machine: {}. Seconds since 1970: {}.", self.machine, self.at);
+        let mut text = format!(
+            "Machine: {}. Seconds since 1970: {}.",
+            self.machine, self.at
+        );
         if self.quick {
-            text.push_str(" **Smoke test with small numbers: shows that everything works, not how fast.**");
+            text.push_str(
+                " **Smoke test with small numbers: shows that everything works, not how fast.**",
+            );
         }
-        text.push_str("\n\n| what | azimuth | mosquitto | ratio | gate | holds? | ambition | reached? |\n");
+        text.push_str(
+            "\n\n| what | azimuth | mosquitto | ratio | gate | holds? | ambition | reached? |\n",
+        );
         text.push_str("| --- | --- | --- | --- | --- | --- | --- | --- |\n");
         for row in self.rows() {
-            let number = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{} {}", round(value), row.unit));
-            let ratio = row.azimuth.zip(row.mosquitto).filter(|(_, mosquitto)| *mosquitto > 0.0);
-            let ratio = ratio.map_or("–".to_owned(), |(azimuth, mosquitto)| format!("{:.2}", azimuth / mosquitto));
+            let number = |value: Option<f64>| {
+                value.map_or("–".to_owned(), |value| {
+                    format!("{} {}", round(value), row.unit)
+                })
+            };
+            let ratio = row
+                .azimuth
+                .zip(row.mosquitto)
+                .filter(|(_, mosquitto)| *mosquitto > 0.0);
+            let ratio = ratio.map_or("–".to_owned(), |(azimuth, mosquitto)| {
+                format!("{:.2}", azimuth / mosquitto)
+            });
             let _ = writeln!(
                 text,
                 "| {} | {} | {} | {ratio} | {} | {} | {} | {} |",
@@ -104,7 +133,11 @@ impl Report {
 
     fn rows(&self) -> Vec<Row> {
         let measured = |goal: &&Goal| self.runs.iter().any(|run| run.scenario == goal.scenario);
-        GOALS.iter().filter(measured).map(|goal| self.row(goal)).collect()
+        GOALS
+            .iter()
+            .filter(measured)
+            .map(|goal| self.row(goal))
+            .collect()
     }
 
     fn row(&self, goal: &Goal) -> Row {
@@ -118,14 +151,23 @@ impl Report {
             gate: goal.gate.map(|gate| gate.text(goal.unit)),
             verdict: goal.gate.map(|gate| gate.judge(azimuth, mosquitto)),
             ambition: goal.ambition.map(|ambition| ambition.text(goal.unit)),
-            ambition_reached: goal.ambition.map(|ambition| ambition.judge(azimuth, mosquitto)),
+            ambition_reached: goal
+                .ambition
+                .map(|ambition| ambition.judge(azimuth, mosquitto)),
         }
     }
 
     fn median(&self, goal: &Goal, server: Kind) -> Option<f64> {
-        let runs = || self.runs.iter().filter(move |run| run.scenario == goal.scenario && run.server == server);
+        let runs = || {
+            self.runs
+                .iter()
+                .filter(move |run| run.scenario == goal.scenario && run.server == server)
+        };
         let value = |run: &Run| run.figures.values.get(goal.figure).copied();
-        let clean: Vec<f64> = runs().filter(|run| run.figures.other_cpu <= DISTURBED).filter_map(value).collect();
+        let clean: Vec<f64> = runs()
+            .filter(|run| run.figures.other_cpu <= DISTURBED)
+            .filter_map(value)
+            .collect();
         match clean.is_empty() {
             false => median(clean),
             true => median(runs().filter_map(value).collect()),
@@ -166,10 +208,25 @@ fn round(value: f64) -> String {
 
 fn machine() -> String {
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':').map(|(_, name)| name.trim()));
+    let model = cpu.lines().find_map(|line| {
+        line.strip_prefix("model name")?
+            .split_once(':')
+            .map(|(_, name)| name.trim())
+    });
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let kib = memory.lines().find_map(|line| line.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse::<f64>().ok());
+    let kib = memory.lines().find_map(|line| {
+        line.strip_prefix("MemTotal:")?
+            .split_whitespace()
+            .next()?
+            .parse::<f64>()
+            .ok()
+    });
     let gib = kib.unwrap_or_default() / 1024.0 / 1024.0;
-    format!("{} × {}, {gib:.0} GiB, Linux {}", cores(), model.unwrap_or("unknown CPU"), kernel.trim())
+    format!(
+        "{} × {}, {gib:.0} GiB, Linux {}",
+        cores(),
+        model.unwrap_or("unknown CPU"),
+        kernel.trim()
+    )
 }

@@ -28,15 +28,27 @@ impl Asker {
         let mut line = target.enter(client).await?;
         line.subscribe(&[RESPONSES.to_owned()]).await?;
         let operation_id = register(&mut line, client).await?;
-        let topic = RequestTopic::OperationStatus { request_id: "2", operation_id: &operation_id }.to_string();
-        Ok(Self { line, request: Publish::new(topic, QoS::AtLeastOnce, Vec::new()) })
+        let topic = RequestTopic::OperationStatus {
+            request_id: "2",
+            operation_id: &operation_id,
+        }
+        .to_string();
+        Ok(Self {
+            line,
+            request: Publish::new(topic, QoS::AtLeastOnce, Vec::new()),
+        })
     }
 
     /// Asks the responder behind a broker.
     pub async fn at_broker(target: &Target, client: usize) -> anyhow::Result<Self> {
         let mut line = target.enter(client).await?;
-        line.subscribe(&[format!("res/{}/#", device_id(client))]).await?;
-        let request = Publish::new(format!("req/{}", device_id(client)), QoS::AtLeastOnce, vec![b'x'; 100]);
+        line.subscribe(&[format!("res/{}/#", device_id(client))])
+            .await?;
+        let request = Publish::new(
+            format!("req/{}", device_id(client)),
+            QoS::AtLeastOnce,
+            vec![b'x'; 100],
+        );
         Ok(Self { line, request })
     }
 
@@ -83,14 +95,22 @@ pub async fn register(line: &mut Line, client: usize) -> anyhow::Result<String> 
         publish.write(&mut bytes)?;
         line.send(&bytes).await?;
         let answer = line.next_publish().await?;
-        let state: serde_json::Value = serde_json::from_slice(&answer.payload).context("the DPS did not answer JSON")?;
+        let state: serde_json::Value =
+            serde_json::from_slice(&answer.payload).context("the DPS did not answer JSON")?;
         let operation_id = state["operationId"].as_str().unwrap_or_default();
         match state["status"].as_str() {
             Some("assigned") => return Ok(operation_id.to_owned()),
             Some("assigning" | "unassigned") => {}
-            _ => bail!("client {client} was not registered: {} {state}", answer.topic),
+            _ => bail!(
+                "client {client} was not registered: {} {state}",
+                answer.topic
+            ),
         }
-        topic = RequestTopic::OperationStatus { request_id: "1", operation_id }.to_string();
+        topic = RequestTopic::OperationStatus {
+            request_id: "1",
+            operation_id,
+        }
+        .to_string();
         if !answer.topic.starts_with("$dps/registrations/res/202") {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
@@ -99,7 +119,11 @@ pub async fn register(line: &mut Line, client: usize) -> anyhow::Result<String> 
 }
 
 /// All ask, each again when it was answered.
-pub async fn measure(server: &Server, askers: Vec<Asker>, plan: &Plan) -> anyhow::Result<Acknowledged> {
+pub async fn measure(
+    server: &Server,
+    askers: Vec<Asker>,
+    plan: &Plan,
+) -> anyhow::Result<Acknowledged> {
     let tally = Arc::new(Tally::default());
     let mut clients = JoinSet::new();
     for asker in askers {
@@ -116,7 +140,10 @@ pub async fn measure(server: &Server, askers: Vec<Asker>, plan: &Plan) -> anyhow
 }
 
 /// A client that answers every `req/X` on `res/X/`, acknowledgements and answers of one read in one write.
-pub async fn responder(target: &Target, client: usize) -> anyhow::Result<JoinHandle<anyhow::Result<()>>> {
+pub async fn responder(
+    target: &Target,
+    client: usize,
+) -> anyhow::Result<JoinHandle<anyhow::Result<()>>> {
     let mut line = target.enter(client).await?;
     line.subscribe(&["req/#".to_owned()]).await?;
     Ok(tokio::spawn(async move {
@@ -124,10 +151,13 @@ pub async fn responder(target: &Target, client: usize) -> anyhow::Result<JoinHan
         loop {
             line.fill().await?;
             while let Some(packet) = line.buffered()? {
-                let Packet::Publish(request) = packet else { continue };
+                let Packet::Publish(request) = packet else {
+                    continue;
+                };
                 PubAck::new(request.pkid).write(&mut bytes)?;
                 let name = request.topic.strip_prefix("req/").unwrap_or_default();
-                let mut answer = Publish::from_bytes(format!("res/{name}/"), QoS::AtLeastOnce, request.payload);
+                let mut answer =
+                    Publish::from_bytes(format!("res/{name}/"), QoS::AtLeastOnce, request.payload);
                 id = id.checked_add(1).unwrap_or(1);
                 answer.pkid = id;
                 answer.write(&mut bytes)?;

@@ -45,5 +45,7 @@ impl Server {
 
 /// TLS that trusts this CA alone and makes a full handshake every time.
 pub fn connector(ca_pem: &str) -> anyhow::Result<TlsConnector> {
-    Ok(TlsConnector::from(Arc::new(without_resumption(client_config(Some(ca_pem))?))))
+    Ok(TlsConnector::from(Arc::new(without_resumption(
+        client_config(Some(ca_pem))?,
+    ))))
 }

@@ -19,7 +19,11 @@ pub struct Storm {
 }
 
 /// Connects these clients, `concurrency` at a time.
-pub async fn storm(target: &Target, clients: Range<usize>, concurrency: usize) -> anyhow::Result<Storm> {
+pub async fn storm(
+    target: &Target,
+    clients: Range<usize>,
+    concurrency: usize,
+) -> anyhow::Result<Storm> {
     let next = Arc::new(AtomicUsize::new(clients.start));
     let began = Instant::now();
     let mut workers = JoinSet::new();
@@ -48,5 +52,9 @@ pub async fn storm(target: &Target, clients: Range<usize>, concurrency: usize) -
     }
     let wall = began.elapsed().as_secs_f64();
     lines.sort_by_key(|(client, _)| *client);
-    Ok(Storm { lines: lines.into_iter().map(|(_, line)| line).collect(), latencies, wall })
+    Ok(Storm {
+        lines: lines.into_iter().map(|(_, line)| line).collect(),
+        latencies,
+        wall,
+    })
 }

@@ -49,7 +49,10 @@ pub struct Tally {
 impl Tally {
     pub fn record(&self, latency: Duration) {
         self.count.fetch_add(1, Relaxed);
-        self.latencies.lock().unwrap_or_else(PoisonError::into_inner).record(latency);
+        self.latencies
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .record(latency);
     }
 
     pub fn stopped(&self) -> bool {
@@ -60,14 +63,25 @@ impl Tally {
     pub async fn measure(&self, server: &Server, plan: &Plan) -> anyhow::Result<Acknowledged> {
         sleep(plan.warm_up).await;
         let meter = server.meter()?;
-        self.latencies.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.latencies
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
         let before = self.count.load(Relaxed);
         sleep(plan.measure).await;
         let spent = meter.read()?;
         let count = self.count.load(Relaxed) - before;
-        let latencies = self.latencies.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let latencies = self
+            .latencies
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         self.stop.store(true, Relaxed);
-        Ok(Acknowledged { count, latencies, spent })
+        Ok(Acknowledged {
+            count,
+            latencies,
+            spent,
+        })
     }
 }
 
@@ -95,18 +109,28 @@ impl Letter {
 }
 
 /// Every line publishes its next message when the last one is acknowledged. Client numbers count from 0.
-pub async fn closed_loop(server: &Server, lines: Vec<Line>, plan: &Plan) -> anyhow::Result<(Acknowledged, Vec<Line>)> {
+pub async fn closed_loop(
+    server: &Server,
+    lines: Vec<Line>,
+    plan: &Plan,
+) -> anyhow::Result<(Acknowledged, Vec<Line>)> {
     let tally = Arc::new(Tally::default());
     let mut clients = JoinSet::new();
     for (client, line) in lines.into_iter().enumerate() {
-        clients.spawn(publish_when_acknowledged(line, Letter::new(client, plan.payload)?, tally.clone()));
+        let publishing =
+            publish_when_acknowledged(line, Letter::new(client, plan.payload)?, tally.clone());
+        clients.spawn(async move { anyhow::Ok((client, publishing.await?)) });
     }
     finish(&tally, server, plan, clients).await
 }
 
 /// All lines together publish `plan.rate` messages a second whatever the server does; latency counts from
 /// the time a message was due.
-pub async fn open_loop(server: &Server, lines: Vec<Line>, plan: &Plan) -> anyhow::Result<(Acknowledged, Vec<Line>)> {
+pub async fn open_loop(
+    server: &Server,
+    lines: Vec<Line>,
+    plan: &Plan,
+) -> anyhow::Result<(Acknowledged, Vec<Line>)> {
     let tally = Arc::new(Tally::default());
     let mut clients = JoinSet::new();
     let every = Duration::from_secs_f64(lines.len() as f64 / plan.rate as f64);
@@ -115,7 +139,8 @@ pub async fn open_loop(server: &Server, lines: Vec<Line>, plan: &Plan) -> anyhow
     for (client, line) in lines.into_iter().enumerate() {
         let first = began + every.mul_f64(client as f64 / total as f64);
         let letter = Letter::new(client, plan.payload)?;
-        clients.spawn(publish_when_due(line, letter, first, every, plan.window, tally.clone()));
+        let publishing = publish_when_due(line, letter, first, every, plan.window, tally.clone());
+        clients.spawn(async move { anyhow::Ok((client, publishing.await?)) });
     }
     finish(&tally, server, plan, clients).await
 }
@@ -124,7 +149,7 @@ async fn finish(
     tally: &Tally,
     server: &Server,
     plan: &Plan,
-    mut clients: JoinSet<anyhow::Result<Line>>,
+    mut clients: JoinSet<anyhow::Result<(usize, Line)>>,
 ) -> anyhow::Result<(Acknowledged, Vec<Line>)> {
     let acknowledged = tokio::select! {
         measured = tally.measure(server, plan) => measured?,
@@ -135,11 +160,16 @@ async fn finish(
     while let Some(client) = clients.join_next().await {
         lines.push(client??);
     }
-    Ok((acknowledged, lines))
+    // A line belongs to one device: the next measurement must find it at the same place.
+    lines.sort_by_key(|(client, _)| *client);
+    Ok((
+        acknowledged,
+        lines.into_iter().map(|(_, line)| line).collect(),
+    ))
 }
 
 /// Why a client ended before it was asked to.
-pub fn early(ended: Result<anyhow::Result<Line>, tokio::task::JoinError>) -> anyhow::Error {
+pub fn early<T>(ended: Result<anyhow::Result<T>, tokio::task::JoinError>) -> anyhow::Error {
     match ended {
         Ok(Err(error)) => error.context("a client was cut off while it was measured"),
         Ok(Ok(_)) => anyhow::anyhow!("a client ended while it was measured"),
@@ -147,7 +177,11 @@ pub fn early(ended: Result<anyhow::Result<Line>, tokio::task::JoinError>) -> any
     }
 }
 
-async fn publish_when_acknowledged(mut line: Line, mut letter: Letter, tally: Arc<Tally>) -> anyhow::Result<Line> {
+async fn publish_when_acknowledged(
+    mut line: Line,
+    mut letter: Letter,
+    tally: Arc<Tally>,
+) -> anyhow::Result<Line> {
     let mut id = 0u16;
     while !tally.stopped() {
         id = id.checked_add(1).unwrap_or(1);
@@ -185,8 +219,12 @@ async fn publish_when_due(
             () = sleep(Duration::from_millis(200)), if !sending => {}
         }
         while let Some(packet) = line.buffered()? {
-            let Packet::PubAck(ack) = packet else { continue };
-            let Some(at) = flying.iter().position(|(id, _)| *id == ack.pkid) else { continue };
+            let Packet::PubAck(ack) = packet else {
+                continue;
+            };
+            let Some(at) = flying.iter().position(|(id, _)| *id == ack.pkid) else {
+                continue;
+            };
             let (_, due) = flying.remove(at).expect("the position was just found");
             tally.record(due.elapsed());
         }

@@ -70,7 +70,16 @@ async fn all_alive(lines: Vec<Line>) -> anyhow::Result<()> {
     for mut line in lines {
         pings.spawn(async move { line.ping().await.is_ok() });
     }
-    let alive = pings.join_all().await.into_iter().filter(|alive| *alive).count();
-    ensure!(alive == count, "{} of {count} idle devices were dropped", count - alive);
+    let alive = pings
+        .join_all()
+        .await
+        .into_iter()
+        .filter(|alive| *alive)
+        .count();
+    ensure!(
+        alive == count,
+        "{} of {count} idle devices were dropped",
+        count - alive
+    );
     Ok(())
 }

@@ -20,7 +20,9 @@ pub async fn run(lab: &Lab, kind: Kind) -> anyhow::Result<Figures> {
     sleep(plan.settle / 2).await;
 
     let meter = server.meter()?;
-    let undisturbed = storm(&server.target, 0..plan.intruded_connects, concurrency).await?.latencies;
+    let undisturbed = storm(&server.target, 0..plan.intruded_connects, concurrency)
+        .await?
+        .latencies;
     figures.saw(&meter.read()?);
     sleep(plan.settle / 2).await;
 
@@ -30,13 +32,18 @@ pub async fn run(lab: &Lab, kind: Kind) -> anyhow::Result<Figures> {
         stuck.push(half_a_connect(&server.target, client).await?);
     }
     let meter = server.meter()?;
-    let disturbed = storm(&server.target, 0..plan.intruded_connects, concurrency).await?.latencies;
+    let disturbed = storm(&server.target, 0..plan.intruded_connects, concurrency)
+        .await?
+        .latencies;
     figures.saw(&meter.read()?);
     drop((silent, stuck));
 
     figures.put("undisturbed_p99_ms", undisturbed.milliseconds(0.99));
     figures.put("disturbed_p99_ms", disturbed.milliseconds(0.99));
-    figures.put("p99_ratio", disturbed.milliseconds(0.99) / undisturbed.milliseconds(0.99));
+    figures.put(
+        "p99_ratio",
+        disturbed.milliseconds(0.99) / undisturbed.milliseconds(0.99),
+    );
     server.stop().await?;
     Ok(figures)
 }

@@ -36,7 +36,10 @@ pub async fn run(lab: &Lab) -> anyhow::Result<Figures> {
     figures.saw(&spent);
     figures.put("cold_starts_per_s", count as f64 / spent.wall);
     figures.put("cold_start_p99_ms", latencies.milliseconds(0.99));
-    figures.put("cold_start_cpu_ms_each", spent.server() * 1000.0 / count as f64);
+    figures.put(
+        "cold_start_cpu_ms_each",
+        spent.server() * 1000.0 / count as f64,
+    );
     server.stop().await?;
     Ok(figures)
 }
@@ -52,7 +55,11 @@ async fn provision(
     let mut workers = JoinSet::new();
     let meter = server.meter()?;
     for _ in 0..lab.plan.registration_concurrency {
-        let (dps, hub, next) = (dps.clone(), connect.then(|| server.target.clone()), next.clone());
+        let (dps, hub, next) = (
+            dps.clone(),
+            connect.then(|| server.target.clone()),
+            next.clone(),
+        );
         workers.spawn(async move {
             let (mut lines, mut latencies) = (Vec::new(), Latencies::default());
             loop {

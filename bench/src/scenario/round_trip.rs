@@ -50,7 +50,10 @@ async fn at_broker(lab: &Lab) -> anyhow::Result<Figures> {
     Ok(both(&together, &alone))
 }
 
-fn both(together: &crate::telemetry::Acknowledged, alone: &crate::telemetry::Acknowledged) -> Figures {
+fn both(
+    together: &crate::telemetry::Acknowledged,
+    alone: &crate::telemetry::Acknowledged,
+) -> Figures {
     let mut figures = figures(together);
     figures.saw(&alone.spent);
     figures.put("alone_p50_ms", alone.latencies.milliseconds(0.5));

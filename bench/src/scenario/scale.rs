@@ -17,9 +17,17 @@ pub async fn run(lab: &Lab, kind: Kind) -> anyhow::Result<Figures> {
     let plan = &lab.plan;
     let server = Server::hub(lab, kind).await?;
     let mut figures = Figures::default();
-    let lines = storm(&server.target, 0..plan.talkers, plan.concurrency).await?.lines;
+    let lines = storm(&server.target, 0..plan.talkers, plan.concurrency)
+        .await?
+        .lines;
     let few = cost(lab, &server, lines, &mut figures).await?;
-    let crowd = storm(&server.target, plan.talkers..plan.talkers + plan.crowd, plan.concurrency).await?.lines;
+    let crowd = storm(
+        &server.target,
+        plan.talkers..plan.talkers + plan.crowd,
+        plan.concurrency,
+    )
+    .await?
+    .lines;
     let many = cost(lab, &server, few.lines, &mut figures).await?;
     figures.put("crowd", crowd.len() as f64);
     figures.put("few_server_cpu_s_per_100k", few.per_100k);
@@ -34,17 +42,31 @@ pub async fn run(lab: &Lab, kind: Kind) -> anyhow::Result<Figures> {
 }
 
 /// Telemetry over `lines`, then connects of devices beyond the crowd, which leave again.
-async fn cost(lab: &Lab, server: &Server, lines: Vec<Line>, figures: &mut Figures) -> anyhow::Result<Cost> {
+async fn cost(
+    lab: &Lab,
+    server: &Server,
+    lines: Vec<Line>,
+    figures: &mut Figures,
+) -> anyhow::Result<Cost> {
     let plan = &lab.plan;
     let (acknowledged, lines) = closed_loop(server, lines, plan).await?;
     figures.saw(&acknowledged.spent);
     let first = plan.talkers + plan.crowd;
     let meter = server.meter()?;
-    let guests = storm(&server.target, first..first + plan.crowd_connects, plan.concurrency).await?;
+    let guests = storm(
+        &server.target,
+        first..first + plan.crowd_connects,
+        plan.concurrency,
+    )
+    .await?;
     let spent = meter.read()?;
     figures.saw(&spent);
     let per_connect = spent.server() * 1000.0 / guests.lines.len() as f64;
     drop(guests);
     tokio::time::sleep(plan.settle).await;
-    Ok(Cost { per_100k: acknowledged.server_per_100k(), per_connect, lines })
+    Ok(Cost {
+        per_100k: acknowledged.server_per_100k(),
+        per_connect,
+        lines,
+    })
 }
