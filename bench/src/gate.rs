@@ -5,10 +5,10 @@ use crate::scenario::Scenario;
 /// A bound on a figure of Azimuth, absolute or as a multiple of mosquitto's in the same run.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Bound {
-    AtMost(f64),
-    AtLeast(f64),
-    AtMostTimesMosquitto(f64),
-    AtLeastTimesMosquitto(f64),
+    Most(f64),
+    Least(f64),
+    MostTimesMosquitto(f64),
+    LeastTimesMosquitto(f64),
 }
 
 /// A row of the report.
@@ -45,10 +45,10 @@ impl Bound {
     pub fn judge(self, azimuth: Option<f64>, mosquitto: Option<f64>) -> Verdict {
         let ratio = || Some(azimuth? / mosquitto.filter(|value| *value > 0.0)?);
         let holds = match self {
-            Self::AtMost(limit) => azimuth.map(|value| value <= limit),
-            Self::AtLeast(limit) => azimuth.map(|value| value >= limit),
-            Self::AtMostTimesMosquitto(limit) => ratio().map(|value| value <= limit),
-            Self::AtLeastTimesMosquitto(limit) => ratio().map(|value| value >= limit),
+            Self::Most(limit) => azimuth.map(|value| value <= limit),
+            Self::Least(limit) => azimuth.map(|value| value >= limit),
+            Self::MostTimesMosquitto(limit) => ratio().map(|value| value <= limit),
+            Self::LeastTimesMosquitto(limit) => ratio().map(|value| value >= limit),
         };
         match holds {
             Some(true) => Verdict::Holds,
@@ -59,10 +59,10 @@ impl Bound {
 
     pub fn text(self, unit: &str) -> String {
         match self {
-            Self::AtMost(limit) => format!("≤ {limit} {unit}"),
-            Self::AtLeast(limit) => format!("≥ {limit} {unit}"),
-            Self::AtMostTimesMosquitto(limit) => format!("≤ {limit:.2} × mosquitto"),
-            Self::AtLeastTimesMosquitto(limit) => format!("≥ {limit:.2} × mosquitto"),
+            Self::Most(limit) => format!("≤ {limit} {unit}"),
+            Self::Least(limit) => format!("≥ {limit} {unit}"),
+            Self::MostTimesMosquitto(limit) => format!("≤ {limit:.2} × mosquitto"),
+            Self::LeastTimesMosquitto(limit) => format!("≥ {limit:.2} × mosquitto"),
         }
     }
 }
@@ -85,36 +85,36 @@ const fn goal(
     }
 }
 
-use Bound::{AtLeast, AtLeastTimesMosquitto, AtMost, AtMostTimesMosquitto};
+use Bound::{Least, LeastTimesMosquitto, Most, MostTimesMosquitto};
 use Scenario::{Connect, Intruders, Paced, Registration, RoundTrip, Scale, StartUp, Telemetry};
 
 /// Every row, in the order of the report.
 #[rustfmt::skip]
 pub const GOALS: &[Goal] = &[
-    goal("Telemetry, server CPU", Telemetry, "server_cpu_s_per_100k", "s per 100,000", Some(AtMostTimesMosquitto(1.0)), Some(AtMostTimesMosquitto(0.8))),
-    goal("Telemetry, acknowledged", Telemetry, "per_s", "/s", None, Some(AtLeast(75_000.0))),
+    goal("Telemetry, server CPU", Telemetry, "server_cpu_s_per_100k", "s per 100,000", Some(MostTimesMosquitto(1.0)), Some(MostTimesMosquitto(0.8))),
+    goal("Telemetry, acknowledged", Telemetry, "per_s", "/s", None, Some(Least(75_000.0))),
     goal("Telemetry at the given rate, p50", Paced, "p50_ms", "ms", None, None),
-    goal("Telemetry at the given rate, p99", Paced, "p99_ms", "ms", Some(AtMost(3.6)), Some(AtMost(2.7))),
+    goal("Telemetry at the given rate, p99", Paced, "p99_ms", "ms", Some(Most(3.6)), Some(Most(2.7))),
     goal("Telemetry at the given rate, server CPU", Paced, "server_cpu_s_per_100k", "s per 100,000", None, None),
-    goal("Connect, server CPU", Connect, "server_cpu_ms_each", "ms each", Some(AtMostTimesMosquitto(1.0)), Some(AtMost(0.18))),
-    goal("Connect, rate", Connect, "connects_per_s", "/s", Some(AtLeastTimesMosquitto(1.0)), Some(AtLeast(4_000.0))),
+    goal("Connect, server CPU", Connect, "server_cpu_ms_each", "ms each", Some(MostTimesMosquitto(1.0)), Some(Most(0.18))),
+    goal("Connect, rate", Connect, "connects_per_s", "/s", Some(LeastTimesMosquitto(1.0)), Some(Least(4_000.0))),
     goal("Connect, p99", Connect, "p99_ms", "ms", None, None),
     goal("Idle TLS device, memory", Connect, "idle_kib_each", "KiB", None, None),
-    goal("Idle TLS device with its subscriptions, memory", Connect, "idle_subscribed_kib_each", "KiB", Some(AtMost(20.0)), Some(AtMost(15.0))),
-    goal("DPS poll, server CPU (mosquitto: with a responder)", RoundTrip, "server_cpu_s_per_100k", "s per 100,000", Some(AtMostTimesMosquitto(0.6)), Some(AtMostTimesMosquitto(0.4))),
+    goal("Idle TLS device with its subscriptions, memory", Connect, "idle_subscribed_kib_each", "KiB", Some(Most(20.0)), Some(Most(15.0))),
+    goal("DPS poll, server CPU (mosquitto: with a responder)", RoundTrip, "server_cpu_s_per_100k", "s per 100,000", Some(MostTimesMosquitto(0.6)), Some(MostTimesMosquitto(0.4))),
     goal("DPS poll, answered", RoundTrip, "per_s", "/s", None, None),
-    goal("DPS poll, one client, p50", RoundTrip, "alone_p50_ms", "ms", Some(AtMost(1.0)), Some(AtMost(0.2))),
-    goal("DPS poll, one client, p99 (40 ms would be Nagle)", RoundTrip, "alone_p99_ms", "ms", Some(AtMost(10.0)), None),
+    goal("DPS poll, one client, p50", RoundTrip, "alone_p50_ms", "ms", Some(Most(1.0)), Some(Most(0.2))),
+    goal("DPS poll, one client, p99 (40 ms would be Nagle)", RoundTrip, "alone_p99_ms", "ms", Some(Most(10.0)), None),
     goal("Registrations", Registration, "registrations_per_s", "/s", None, None),
     goal("Registration, DPS CPU", Registration, "dps_cpu_ms_each", "ms each", None, None),
     goal("Registration, hub CPU", Registration, "hub_cpu_ms_each", "ms each", None, None),
-    goal("Provisioned, connected and subscribed", Registration, "cold_starts_per_s", "/s", Some(AtLeast(1_000.0)), Some(AtLeast(1_430.0))),
-    goal("Connect p99 beside intruders, × undisturbed", Intruders, "p99_ratio", "×", Some(AtMost(2.0)), Some(AtMost(1.2))),
-    goal("Message CPU beside a crowd, × 500 devices", Scale, "message_ratio", "×", Some(AtMost(1.5)), Some(AtMost(1.15))),
-    goal("Connect CPU beside a crowd, × 500 devices", Scale, "connect_ratio", "×", Some(AtMost(1.5)), Some(AtMost(1.15))),
-    goal("Start-up, fresh data, to Ready", StartUp, "fresh_ready_ms", "ms", Some(AtMost(300.0)), None),
+    goal("Provisioned, connected and subscribed", Registration, "cold_starts_per_s", "/s", Some(Least(1_000.0)), Some(Least(1_430.0))),
+    goal("Connect p99 beside intruders, × undisturbed", Intruders, "p99_ratio", "×", Some(Most(2.0)), Some(Most(1.2))),
+    goal("Message CPU beside a crowd, × 500 devices", Scale, "message_ratio", "×", Some(Most(1.5)), Some(Most(1.15))),
+    goal("Connect CPU beside a crowd, × 500 devices", Scale, "connect_ratio", "×", Some(Most(1.5)), Some(Most(1.15))),
+    goal("Start-up, fresh data, to Ready", StartUp, "fresh_ready_ms", "ms", Some(Most(300.0)), None),
     goal("Start-up, fresh data, to the first CONNACK", StartUp, "fresh_connack_ms", "ms", None, None),
-    goal("Start-up, existing data, to Ready", StartUp, "existing_ready_ms", "ms", Some(AtMost(300.0)), None),
+    goal("Start-up, existing data, to Ready", StartUp, "existing_ready_ms", "ms", Some(Most(300.0)), None),
     goal("Start-up, existing data, to the first CONNACK", StartUp, "existing_connack_ms", "ms", None, None),
 ];
 
@@ -125,31 +125,31 @@ mod tests {
     #[test]
     fn a_bound_is_judged_by_the_figure_or_the_ratio() {
         let rows = [
-            (AtMost(3.6), Some(3.6), None, Verdict::Holds),
-            (AtMost(3.6), Some(3.7), None, Verdict::Missed),
-            (AtLeast(10.0), Some(9.9), None, Verdict::Missed),
-            (AtMost(3.6), None, Some(1.0), Verdict::Unknown),
+            (Most(3.6), Some(3.6), None, Verdict::Holds),
+            (Most(3.6), Some(3.7), None, Verdict::Missed),
+            (Least(10.0), Some(9.9), None, Verdict::Missed),
+            (Most(3.6), None, Some(1.0), Verdict::Unknown),
             (
-                AtMostTimesMosquitto(0.6),
+                MostTimesMosquitto(0.6),
                 Some(1.2),
                 Some(2.0),
                 Verdict::Holds,
             ),
             (
-                AtMostTimesMosquitto(0.6),
+                MostTimesMosquitto(0.6),
                 Some(1.3),
                 Some(2.0),
                 Verdict::Missed,
             ),
             (
-                AtLeastTimesMosquitto(1.0),
+                LeastTimesMosquitto(1.0),
                 Some(2.0),
                 Some(2.0),
                 Verdict::Holds,
             ),
-            (AtMostTimesMosquitto(0.6), Some(1.3), None, Verdict::Unknown),
+            (MostTimesMosquitto(0.6), Some(1.3), None, Verdict::Unknown),
             (
-                AtMostTimesMosquitto(0.6),
+                MostTimesMosquitto(0.6),
                 Some(1.3),
                 Some(0.0),
                 Verdict::Unknown,
