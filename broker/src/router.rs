@@ -8,7 +8,7 @@
 //! stored. What may not enter: what an envelope says, who sent it.
 //!
 //! ```text
-//! Intake::send ─► pending batch per lane ─► (once per turn of the event loop) ─► rumqttd ─► Consumer
+//! Intake::send ─► pending batch per lane ─► (a round of all lanes at a time) ─► rumqttd ─► Consumer
 //!      ▲                                                                                      │
 //!      └────────── room, acknowledgements ◄───────────── receipts, in the same order ◄────────┘
 //! ```
@@ -20,6 +20,7 @@ use std::task::{Context, Poll, Waker};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use rumqttd::local::{LinkRx, LinkTx};
 use rumqttd::{Broker, Config, Notification, RouterConfig};
@@ -297,10 +298,12 @@ impl Shared {
         self.wake();
     }
 
-    /// A batch is stored, or never will be.
+    /// A batch is stored, or never will be. Its senders hear of it with those of the whole round.
     fn finish(&self, receipts: Receipts, outcome: Result<(), String>) {
         self.finished.lock().push((receipts, outcome));
-        self.done.notify_one();
+        if self.under_way.lock().is_empty() {
+            self.done.notify_one();
+        }
     }
 
     /// Tells the senders of finished batches.
@@ -318,6 +321,8 @@ impl Shared {
         if before - bytes < self.limit {
             self.wake();
         }
+        // What came in the meantime is the next round.
+        self.bell.notify_one();
     }
 
     fn wake(&self) {
@@ -347,8 +352,9 @@ fn refused(error: rumqttd::local::LinkError) -> std::io::Error {
     std::io::Error::other(format!("the router refused a link: {error}"))
 }
 
-/// Hands pending batches to the router, once per turn of the event loop: every connection that was
-/// ready has added to them by then.
+/// Hands pending batches to the router, a round of all lanes at a time. The next round leaves when
+/// this one is stored: what comes in the meantime shares its way, so that a message costs less the
+/// more there are, and a lone one does not wait.
 async fn flush(shared: Arc<Shared>, (mut publisher, _receiver): (LinkTx, LinkRx)) {
     let mut number = 0;
     loop {
@@ -357,12 +363,30 @@ async fn flush(shared: Arc<Shared>, (mut publisher, _receiver): (LinkTx, LinkRx)
             let _ = publisher.publish(STOP, Vec::new());
             return;
         }
-        for (topic, batch) in take_pending(&shared, &mut number) {
-            shared.counted.lock().published(&topic);
-            if publisher.publish(topic, batch).is_err() {
-                tracing::error!("the router is gone; nothing more can be stored");
-                return shared.give_up();
-            }
+        if !shared.under_way.lock().is_empty() {
+            // Rung again when the round is over.
+            continue;
+        }
+        let mut round = take_pending(&shared, &mut number);
+        let Some((topic, batch)) = round.pop() else {
+            continue;
+        };
+        {
+            let mut counted = shared.counted.lock();
+            let topics = round.iter().map(|(topic, _)| topic).chain([&topic]);
+            topics.for_each(|topic| counted.published(topic));
+        }
+        // One event for the whole round: what lies in the buffer goes with the last.
+        publisher
+            .buffer()
+            .extend(round.into_iter().map(|(topic, batch)| {
+                let (topic, batch) = (Bytes::from(topic), Bytes::from(batch));
+                let publish = rumqttd::protocol::Publish::new(topic, batch, false);
+                rumqttd::protocol::Packet::Publish(publish, None)
+            }));
+        if publisher.publish(topic, batch).is_err() {
+            tracing::error!("the router is gone; nothing more can be stored");
+            return shared.give_up();
         }
     }
 }
@@ -441,7 +465,8 @@ fn take(shared: &Shared, message: &rumqttd::protocol::Publish, consumer: &mut dy
             Err(format!("the router lost batch {due} of lane {of}"))
         };
         // Under way until here: a consumer that panics leaves nobody waiting.
-        if let Some(receipts) = shared.under_way.lock().pop_front() {
+        let receipts = shared.under_way.lock().pop_front();
+        if let Some(receipts) = receipts {
             shared.finish(receipts, outcome);
         }
         if due == number {
