@@ -38,6 +38,10 @@ const FILTER: &str = "lane/+";
 /// The last message of a router that stops.
 const STOP: &str = "lane/stop";
 
+/// rumqttd forgets a whole segment at a time, on its only thread, so segments are small; their number
+/// holds the bytes under way and more.
+const SEGMENT_BYTES: usize = 256 << 10;
+
 /// What an envelope takes on its way beside its own bytes.
 const OVERHEAD: usize = 4;
 
@@ -142,13 +146,12 @@ impl Router {
         limit: usize,
         consumer: Box<dyn Consumer>,
     ) -> std::io::Result<Self> {
-        let segment = limit.max(1 << 20) + (1 << 20);
         let broker = Broker::new(Config {
             router: RouterConfig {
                 max_connections: 8,
                 max_outgoing_packet_count: 200,
-                max_segment_size: segment,
-                max_segment_count: 3,
+                max_segment_size: SEGMENT_BYTES,
+                max_segment_count: limit / SEGMENT_BYTES + 4,
                 ..RouterConfig::default()
             },
             ..Config::default()

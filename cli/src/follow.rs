@@ -137,9 +137,17 @@ impl Why {
         let several = endpoints.len() > 1;
         let shown = move |endpoint: &Endpoint, line: &str| {
             let label = if several { endpoint.label.as_str() } else { "" };
-            if self.json { line.to_owned() } else { refusal_lines(label, line) }
+            if self.json {
+                line.to_owned()
+            } else {
+                refusal_lines(label, line)
+            }
         };
-        let wanted = move |line: &str| self.who.as_ref().is_none_or(|who| line.contains(who.as_str()));
+        let wanted = move |line: &str| {
+            self.who
+                .as_ref()
+                .is_none_or(|who| line.contains(who.as_str()))
+        };
         if !self.follow {
             return run(past(endpoints, wanted, shown));
         }
