@@ -289,7 +289,7 @@ impl Session {
         Some(publish)
     }
 
-    /// What was sent on an earlier connection of this session and not acknowledged, with DUP.
+    /// What was sent on an earlier connection of the session and not acknowledged, with DUP.
     pub fn redeliver(&self) -> impl Iterator<Item = Publish> {
         self.kept.outflight.redeliver().map(|(packet, message)| {
             let mut publish = Publish::from_bytes(

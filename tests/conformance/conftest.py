@@ -24,20 +24,24 @@ BINARY = os.environ.get("AZIMUTH_BINARY", str(ROOT / "target" / "release" / "azi
 class Simulator:
     """A running `azimuth` and what it printed for pasting."""
 
-    def __init__(self, folder, *flags):
+    def __init__(self, folder, *flags, before=None, binary=BINARY):
         self.folder = folder
+        self.binary = str(binary)
         self.flags = flags
+        self.before = before
         self.process = None
         self.start()
 
     def start(self):
         self.log = open(self.folder / "log", "ab")
         self.process = subprocess.Popen(
-            [BINARY, "--data", str(self.folder / "data"), "up", "--no-devices", *self.flags],
-            stdout=subprocess.PIPE, stderr=self.log, text=True)
+            [self.binary, "--data", str(self.folder / "data"), "up", "--no-devices", *self.flags],
+            stdout=subprocess.PIPE, stderr=self.log, text=True, preexec_fn=self.before)
+        self.printed = []
         # The line is printed once everything listens.
         for line in self.process.stdout:
             self.log.write(line.encode())
+            self.printed.append(line)
             if line.startswith("Ready"):
                 break
         else:
@@ -87,6 +91,21 @@ def simulator(tmp_path_factory):
     os.environ["SSL_CERT_FILE"] = os.environ["REQUESTS_CA_BUNDLE"] = simulator.ca
     yield simulator
     simulator.stop()
+
+
+@pytest.fixture
+def own(tmp_path, simulator):
+    """Starts a simulator of the test's own, which may be killed. The shared one makes room for it."""
+    simulator.stop()
+    started = []
+
+    def start(*flags, **more):
+        started.append(Simulator(tmp_path, *flags, **more))
+        return started[-1]
+    yield start
+    for one in started:
+        one.stop()
+    simulator.start()
 
 
 @pytest.fixture

@@ -8,22 +8,10 @@ import threading
 import time
 import urllib.request
 
-import pytest
-from conftest import Simulator
 from wire import Device, sas
 
 GROUP_KEY = "rLuyBPpIJ+hOre2SFIP9Ajvdty3j0EwSP/WvTVH9eZAw5HpDuEmf13nziHy5RRXmuTy84FCLpOnhhBPASSbHYg=="
 DEVICE_KEY = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
-
-
-@pytest.fixture
-def own(tmp_path, simulator):
-    """A simulator that may be killed. The shared one makes room for it on the addresses."""
-    simulator.stop()
-    own = Simulator(tmp_path)
-    yield own
-    own.stop()
-    simulator.start()
 
 
 def request(own, service, method, path, body=None, api_version="2021-10-01"):
@@ -61,6 +49,7 @@ def killed_in_mid_flow(own, workers, seconds):
 
 
 def test_every_acknowledged_message_stands_where_its_sequence_says(own):
+    own = own()
     devices = [f"kill-{n}" for n in range(40)]
     for device in devices:
         assert make_device(own, device) == 200
@@ -104,6 +93,7 @@ def test_every_acknowledged_message_stands_where_its_sequence_says(own):
 
 
 def test_every_answered_identity_enrollment_and_registration_is_there(own):
+    own = own()
     made = {"devices": [], "enrollments": [], "registrations": []}
 
     def identities(worker):
@@ -149,6 +139,7 @@ def test_every_answered_identity_enrollment_and_registration_is_there(own):
 
 
 def test_a_torn_tail_is_cut_with_a_sentence_and_the_rest_is_kept(own):
+    own = own()
     assert make_device(own, "torn") == 200
     line = Device(own.ca, own.hub()["address"], "torn", DEVICE_KEY)
     for n in range(1, 11):
