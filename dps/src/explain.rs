@@ -226,3 +226,76 @@ fn time(seconds: u64) -> Timestamp {
         .checked_add(Duration::from_secs(seconds))
         .map_or(Timestamp::NEVER, Timestamp::from)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// Those that no device brings about by what it sends; the others are provoked over MQTT in the
+    /// tests of `device`.
+    #[test]
+    fn each_rule_has_its_sentence() {
+        let id: RegistrationId = "dev-1".parse().unwrap();
+        let refused = |status| HubError::Refused {
+            status,
+            body: String::new(),
+        };
+        let store = crate::Error::Storage(azimuth_storage::Error::Closed);
+        let rows = [
+            (
+                rejected(&id, Rejection::OtherKind { kind: "tpm" }),
+                "wrong-attestation",
+                "the individual enrollment dev-1 wants tpm, the device sent a SAS token",
+            ),
+            (
+                store_failed(&store),
+                "store-failed",
+                "the registration could not be read or written",
+            ),
+            (
+                hub_failed("hub-a", &refused(409), true),
+                "hub-refused",
+                "the hub hub-a answered 409 when the device was to be written",
+            ),
+            (
+                hub_failed("hub-a", &refused(401), true),
+                "hub-key-refused",
+                "update the linked hub's connection string",
+            ),
+            (
+                no_hub(&id, NoHub::NoneLinked),
+                "no-hub",
+                "no hub is linked to this Device Provisioning Service",
+            ),
+            (
+                no_hub(&id, NoHub::NoneOfTheNamed),
+                "no-hub",
+                "none of the hubs in its enrollment's iotHubs is linked",
+            ),
+            (
+                no_hub(&id, NoHub::AllExcluded),
+                "no-hub",
+                "every linked hub is kept out of allocation",
+            ),
+            (
+                no_hub(&id, NoHub::NotOne),
+                "no-hub",
+                "static allocation needs exactly one linked hub",
+            ),
+            (
+                no_hub(&id, NoHub::Custom),
+                "no-hub",
+                "custom allocation by webhook is not simulated yet",
+            ),
+        ];
+        for (refusal, kind, sentence) in rows {
+            assert_eq!(refusal.kind, kind);
+            assert!(
+                refusal.sentence.contains(sentence),
+                "{}",
+                refusal.sentence
+            );
+        }
+    }
+}
