@@ -291,11 +291,7 @@ mod tests {
         ];
         for (refusal, kind, sentence) in rows {
             assert_eq!(refusal.kind, kind);
-            assert!(
-                refusal.sentence.contains(sentence),
-                "{}",
-                refusal.sentence
-            );
+            assert!(refusal.sentence.contains(sentence), "{}", refusal.sentence);
         }
     }
 }
