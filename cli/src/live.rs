@@ -71,13 +71,14 @@ fn table(rows: &[Row]) -> Vec<String> {
     };
     let device = width(|row| &row.device, "DEVICE");
     let hub = width(|row| &row.hub, "HUB");
+    let activity = width(|row| &row.last_activity, "LAST ACTIVITY");
     let header = format!(
-        "{:device$}  {:hub$}  {:12}  {:23}  {:>8}",
+        "{:device$}  {:hub$}  {:12}  {:activity$}  {:>8}",
         "DEVICE", "HUB", "STATE", "LAST ACTIVITY", "MESSAGES"
     );
     let lines = rows.iter().map(|row| {
         format!(
-            "{:device$}  {:hub$}  {:12}  {:23}  {:>8}",
+            "{:device$}  {:hub$}  {:12}  {:activity$}  {:>8}",
             row.device, row.hub, row.state, row.last_activity, row.messages
         )
     });
@@ -90,14 +91,17 @@ mod tests {
 
     #[test]
     fn columns_line_up_whatever_the_names() {
-        let row = |device: &str, messages| Row {
+        let row = |device: &str, last_activity: &str, messages| Row {
             device: device.into(),
             hub: "contoso-east-hub".into(),
             state: "Connected".into(),
-            last_activity: "2026-01-01T00:00:00.0Z".into(),
+            last_activity: last_activity.into(),
             messages,
         };
-        let lines = table(&[row("a", 1), row("a-much-longer-name", 12_345)]);
+        let lines = table(&[
+            row("a", "2026-01-01T00:00:00.1234567Z", 1),
+            row("a-much-longer-name", "2026-01-01T00:00:00Z", 12_345),
+        ]);
         let lengths: Vec<_> = lines.iter().map(|line| line.chars().count()).collect();
         assert!(
             lengths.iter().all(|length| *length == lengths[0]),
