@@ -58,25 +58,45 @@ pub struct Trust {
     out: Option<PathBuf>,
 }
 
-/// The folder of the CA inside the data folder.
-pub fn folder(data: &Path) -> PathBuf {
-    data.join("certs")
-}
-
-/// The CA of a data folder, made on first use, with the bundle beside it that `SSL_CERT_FILE` names.
-pub fn authority(data: &Path) -> anyhow::Result<Authority> {
-    let folder = folder(data);
-    fs::create_dir_all(&folder)
-        .with_context(|| format!("the folder {} cannot be made", folder.display()))?;
+/// The CA, made on first use, with the files beside it that clients are given.
+pub fn authority(config: &Config) -> anyhow::Result<Authority> {
+    let folder = config.certs_folder();
+    make_folder(&folder)?;
     let authority = Authority::load_or_create(&folder, SystemClock.utc())?;
+    let public = public_folder(config);
+    make_folder(&public)?;
+    // Services that start together share the folder.
+    let _writing = crate::paste::lock(&public)?;
     let text = bundle(&system_roots(), authority.certificate_pem());
-    write_if_changed(&bundle_file(data), text.as_bytes())?;
+    write_if_changed(&bundle_file(config), text.as_bytes())?;
+    if public != folder {
+        write_if_changed(&ca_file(config), authority.certificate_pem().as_bytes())?;
+    }
     Ok(authority)
 }
 
-/// The system's roots and ours in one file.
-pub fn bundle_file(data: &Path) -> PathBuf {
-    folder(data).join("bundle.pem")
+/// What clients may read: the CA's folder holds its key, so where services share a folder to be found, the
+/// certificate is there and the key is not.
+fn public_folder(config: &Config) -> PathBuf {
+    config
+        .connect
+        .clone()
+        .unwrap_or_else(|| config.certs_folder())
+}
+
+/// The CA alone.
+pub fn ca_file(config: &Config) -> PathBuf {
+    public_folder(config).join("ca.pem")
+}
+
+/// The system's roots and ours in one file, which `SSL_CERT_FILE` may name.
+pub fn bundle_file(config: &Config) -> PathBuf {
+    public_folder(config).join("bundle.pem")
+}
+
+fn make_folder(folder: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(folder)
+        .with_context(|| format!("the folder {} cannot be made", folder.display()))
 }
 
 /// A TLS server's configuration for these names, its certificates kept in `folder`.
@@ -87,8 +107,7 @@ pub fn server(
     dns: Vec<String>,
     ips: Vec<IpAddr>,
 ) -> anyhow::Result<rustls::ServerConfig> {
-    fs::create_dir_all(folder)
-        .with_context(|| format!("the folder {} cannot be made", folder.display()))?;
+    make_folder(folder)?;
     let identity = ServerIdentity::load_or_issue(
         folder,
         authority,
@@ -105,7 +124,7 @@ pub fn server(
 
 impl Certs {
     pub fn run(self, config: Config) -> anyhow::Result<ExitCode> {
-        let authority = authority(&config.data)?;
+        let authority = authority(&config)?;
         match self.command.unwrap_or(CertsCommand::Show) {
             CertsCommand::Show => show(&authority),
             CertsCommand::Server { names, key, out } => {
@@ -147,10 +166,9 @@ fn show(authority: &Authority) {
 
 impl Trust {
     pub fn run(self, config: Config) -> anyhow::Result<ExitCode> {
-        let authority = authority(&config.data)?;
-        let out = self.out.unwrap_or_else(|| folder(&config.data));
-        fs::create_dir_all(&out)
-            .with_context(|| format!("the folder {} cannot be made", out.display()))?;
+        let authority = authority(&config)?;
+        let out = self.out.unwrap_or_else(|| public_folder(&config));
+        make_folder(&out)?;
         let file = |name: &str| absolute(&out).join(name).display().to_string();
         let files = TrustFiles {
             pem: absolute(&authority.path()).display().to_string(),

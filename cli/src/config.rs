@@ -16,6 +16,10 @@ use serde::Deserialize;
 pub struct Config {
     /// The folder that holds the CA, identities, enrollments and events.
     pub data: PathBuf,
+    /// The folder of the CA, where several data folders share one [default: `certs` in the data folder].
+    pub certs: Option<PathBuf>,
+    /// Where services say how they are reached, for other commands and each other [default: the data folder].
+    pub connect: Option<PathBuf>,
     pub dps: DpsSection,
     #[serde(rename = "hub")]
     pub hubs: Vec<HubSection>,
@@ -35,7 +39,10 @@ pub struct Config {
 pub struct DpsSection {
     pub name: String,
     pub id_scope: IdScope,
+    /// Where devices find it.
     pub address: IpAddr,
+    /// What it binds, when that is not the address: `0.0.0.0` in a container.
+    pub listen: Option<IpAddr>,
     /// Names besides `<name>.azure-devices-provisioning.net` and the global one.
     pub host_names: Vec<String>,
     pub allocation: Allocation,
@@ -61,7 +68,10 @@ pub struct HubSection {
     pub name: String,
     #[serde(default = "default_region")]
     pub region: String,
+    /// Where devices find it.
     pub address: IpAddr,
+    /// What it binds, when that is not the address: `0.0.0.0` in a container.
+    pub listen: Option<IpAddr>,
     /// Names besides `<name>.azure-devices.net`.
     #[serde(default)]
     pub host_names: Vec<String>,
@@ -170,6 +180,9 @@ pub enum ServerKey {
     Ecdsa,
 }
 
+/// The name that every DPS answers to.
+pub const GLOBAL_DPS: &str = "global.azure-devices-provisioning.net";
+
 /// The enrollment group of Azure's multitenancy tutorial, with the key printed there. Published, so it
 /// serves on loopback only.
 pub const TUTORIAL_GROUP: &str = "contoso-us-devices";
@@ -180,6 +193,8 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             data: "azimuth-data".into(),
+            certs: None,
+            connect: None,
             dps: DpsSection::default(),
             hubs: vec![
                 HubSection::tutorial("contoso-east-hub", "eastus", 11),
@@ -210,6 +225,7 @@ impl Default for DpsSection {
                 .parse()
                 .expect("the tutorial's id scope is valid"),
             address: IpAddr::V4(Ipv4Addr::new(127, 0, 0, 10)),
+            listen: None,
             host_names: Vec::new(),
             allocation: Allocation::GeoLatency,
             assigning_polls: 1,
@@ -219,10 +235,15 @@ impl Default for DpsSection {
 }
 
 impl DpsSection {
+    /// The address it binds.
+    pub fn listen(&self) -> IpAddr {
+        self.listen.unwrap_or(self.address)
+    }
+
     /// Every name the service goes by; the first is its own.
     pub fn names(&self) -> Vec<String> {
         let own = format!("{}.azure-devices-provisioning.net", self.name);
-        let mut names = vec![own, "global.azure-devices-provisioning.net".into()];
+        let mut names = vec![own, GLOBAL_DPS.into()];
         names.extend(self.host_names.iter().cloned());
         names
     }
@@ -234,9 +255,15 @@ impl HubSection {
             name: name.into(),
             region: region.into(),
             address: IpAddr::V4(Ipv4Addr::new(127, 0, 0, last)),
+            listen: None,
             host_names: Vec::new(),
             weight: 1,
         }
+    }
+
+    /// The address it binds.
+    pub fn listen(&self) -> IpAddr {
+        self.listen.unwrap_or(self.address)
     }
 
     /// The hub's own name.
@@ -400,6 +427,18 @@ impl Config {
             ));
         }
         Ok(self)
+    }
+
+    /// The folder of the CA.
+    pub fn certs_folder(&self) -> PathBuf {
+        self.certs
+            .clone()
+            .unwrap_or_else(|| self.data.join("certs"))
+    }
+
+    /// The folder of `connect.json`.
+    pub fn connect_folder(&self) -> &Path {
+        self.connect.as_deref().unwrap_or(&self.data)
     }
 
     /// The hub of this name, host name or address.

@@ -21,7 +21,7 @@ use ipnet::IpNet;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
-use crate::paste::Paste;
+use crate::paste::{DpsPaste, Paste};
 use crate::services;
 
 /// Runs a fleet of simulated devices against this or any other endpoint.
@@ -126,7 +126,7 @@ impl Observer for Steps {
 
 impl DeviceSim {
     pub fn run(self, config: Config) -> anyhow::Result<ExitCode> {
-        let paste = Paste::load(&config.data);
+        let paste = Paste::load(config.connect_folder());
         let plan = self.plan(&config, paste.as_ref().ok())?;
         let ca = match (&self.ca, paste) {
             (Some(file), _) => file.clone(),
@@ -159,7 +159,7 @@ impl DeviceSim {
     fn plan(&self, config: &Config, paste: Option<&Paste>) -> anyhow::Result<Plan> {
         let mut addresses: HashMap<String, IpAddr> = HashMap::new();
         for hub in paste.iter().flat_map(|paste| &paste.hubs) {
-            addresses.insert(hub.host_name.to_lowercase(), hub.address);
+            addresses.extend(hub.dial.map(|dial| (hub.host_name.to_lowercase(), dial)));
         }
         for pair in &self.resolve {
             let (name, address) = pair
@@ -234,7 +234,7 @@ impl DeviceSim {
         let host = self
             .dps
             .clone()
-            .or(known.map(|dps| dps.address.to_string()))
+            .or(known.map(DpsPaste::host))
             .context("--dps is missing")?;
         let id_scope = match (&self.id_scope, known) {
             (Some(scope), _) => scope.parse()?,
@@ -290,7 +290,7 @@ pub fn demonstration(
         .as_ref()
         .context("the enrollment group has no key that is known")?;
     let provisioning = Dps {
-        host: dps.address.to_string(),
+        host: dps.host(),
         port: config.ports.mqtt,
         address: None,
         id_scope: dps.id_scope.parse()?,

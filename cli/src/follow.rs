@@ -3,20 +3,18 @@
 //! What may not enter: what a line means beyond how it is shown.
 
 use std::io::{self, Write};
-use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
-use std::time::Duration;
 
 use anyhow::{Context, bail};
-use azimuth_clock::{Clock, SystemClock};
 use azimuth_wire::connection_string::ConnectionString;
-use azimuth_wire::{sas, time};
+use azimuth_wire::time;
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
 use crate::config::Config;
+use crate::endpoint::Endpoint;
 use crate::paste::Paste;
 
 /// Follows the telemetry of a hub: each message with its properties, as lines or JSON.
@@ -74,7 +72,7 @@ enum Service {
 #[derive(Debug, Args)]
 struct Target {
     /// Hub by name, host name or address [default: the first]
-    #[arg(long, value_name = "HUB")]
+    #[arg(long, env = "AZIMUTH_HUB", value_name = "HUB")]
     hub: Option<String>,
     /// A policy's connection string instead of what the data folder knows
     #[arg(
@@ -87,15 +85,6 @@ struct Target {
     /// CA file, with --connection-string
     #[arg(long, env = "SSL_CERT_FILE", value_name = "FILE")]
     ca: Option<PathBuf>,
-}
-
-/// Where a request goes and how it is signed.
-struct Endpoint {
-    label: String,
-    string: ConnectionString,
-    address: Option<IpAddr>,
-    port: u16,
-    ca_file: PathBuf,
 }
 
 impl Events {
@@ -178,25 +167,13 @@ impl Why {
         if self.at.connection_string.is_some() || self.at.hub.is_some() {
             return Ok(vec![self.at.hub(config)?]);
         }
-        let paste = Paste::load(&config.data)?;
+        let paste = Paste::load(config.connect_folder())?;
         let mut endpoints = Vec::new();
         if let Some(dps) = paste.dps.as_ref().filter(|_| self.service != Service::Hub) {
-            endpoints.push(Endpoint {
-                label: dps.name.clone(),
-                string: dps.connection_string.parse()?,
-                address: Some(dps.address),
-                port: paste.https_port,
-                ca_file: paste.ca_file.clone(),
-            });
+            endpoints.push(Endpoint::dps(&paste, dps)?);
         }
         for hub in paste.hubs.iter().filter(|_| self.service != Service::Dps) {
-            endpoints.push(Endpoint {
-                label: hub.name.clone(),
-                string: hub.connection_string.parse()?,
-                address: Some(hub.address),
-                port: paste.https_port,
-                ca_file: paste.ca_file.clone(),
-            });
+            endpoints.push(Endpoint::hub(&paste, hub)?);
         }
         if endpoints.is_empty() {
             bail!("no such service runs from this data folder");
@@ -220,19 +197,14 @@ impl Target {
                 label,
                 string,
                 address: None,
+                otherwise: None,
                 port: config.ports.https,
                 ca_file,
             });
         }
-        let paste = Paste::load(&config.data)?;
+        let paste = Paste::load(config.connect_folder())?;
         let hub = paste.hub(self.hub.as_deref())?;
-        Ok(Endpoint {
-            label: hub.name.clone(),
-            string: hub.connection_string.parse()?,
-            address: Some(hub.address),
-            port: paste.https_port,
-            ca_file: paste.ca_file.clone(),
-        })
+        Endpoint::hub(&paste, hub)
     }
 }
 
@@ -287,13 +259,13 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 }
 
 /// Asks and hands each line to `show` until it says false or the service ends the answer.
-async fn follow(
+pub async fn follow(
     endpoint: &Endpoint,
     path: &str,
     query: &[(&str, String)],
     mut show: impl FnMut(&str) -> anyhow::Result<bool>,
 ) -> anyhow::Result<()> {
-    let mut response = request(endpoint, path, query).await?;
+    let mut response = endpoint.get(path, query).await?;
     if !response.status().is_success() {
         let status = response.status();
         let body = response.text().await.unwrap_or_default();
@@ -313,47 +285,6 @@ async fn follow(
         pending.drain(..begin);
     }
     Ok(())
-}
-
-async fn request(
-    endpoint: &Endpoint,
-    path: &str,
-    query: &[(&str, String)],
-) -> anyhow::Result<reqwest::Response> {
-    let pem = std::fs::read_to_string(&endpoint.ca_file)
-        .with_context(|| format!("the CA file {} cannot be read", endpoint.ca_file.display()))?;
-    let tls = azimuth_certs::client_config(Some(&pem))?;
-    let host = &endpoint.string.host_name;
-    let mut client = reqwest::Client::builder()
-        .tls_backend_preconfigured(tls)
-        .no_proxy();
-    if let Some(address) = endpoint.address {
-        client = client.resolve(host, SocketAddr::new(address, endpoint.port));
-    }
-    let client = client.connect_timeout(Duration::from_secs(5)).build()?;
-    let key = endpoint
-        .string
-        .key
-        .as_ref()
-        .context("the connection string holds no SharedAccessKey")?;
-    let expiry = time::unix_seconds(SystemClock.utc()) + 3600;
-    let token = sas::sign(host, key, expiry, endpoint.string.key_name.as_deref());
-    let query: Vec<_> = query
-        .iter()
-        .map(|(name, value)| format!("{name}={}", azimuth_wire::percent::encode(value)))
-        .collect();
-    let url = format!(
-        "https://{host}:{}{path}?api-version=2021-04-12&{}",
-        endpoint.port,
-        query.join("&")
-    );
-    let sent = client.get(url).header("Authorization", token).send().await;
-    sent.with_context(|| {
-        format!(
-            "{} on port {} cannot be asked; does it run?",
-            host, endpoint.port
-        )
-    })
 }
 
 fn print_line(line: String) -> anyhow::Result<()> {

@@ -9,9 +9,11 @@ use clap::{Args, Parser, Subcommand};
 
 mod certificates;
 mod config;
+mod endpoint;
 mod environment;
 mod fleet;
 mod follow;
+mod health;
 mod live;
 mod logging;
 mod paste;
@@ -51,6 +53,13 @@ struct Common {
     /// Folder that holds the CA, identities, enrollments and events [default: azimuth-data]
     #[arg(long, global = true, env = "AZIMUTH_DATA", value_name = "FOLDER")]
     data: Option<PathBuf>,
+    /// Folder of the CA, where several data folders share one [default: certs in the data folder]
+    #[arg(long, global = true, env = "AZIMUTH_CERTS", value_name = "FOLDER")]
+    certs: Option<PathBuf>,
+    /// Folder where services say how they are reached; shared by services that run apart
+    /// [default: the data folder]
+    #[arg(long, global = true, env = "AZIMUTH_CONNECT", value_name = "FOLDER")]
+    connect: Option<PathBuf>,
     /// MQTT port; Azure's clients hard-code 8883 [default: 8883]
     #[arg(long, global = true, env = "AZIMUTH_MQTT_PORT", value_name = "PORT")]
     mqtt_port: Option<u16>,
@@ -78,6 +87,8 @@ enum Command {
     Events(follow::Events),
     /// Show what was refused, and why
     Why(follow::Why),
+    /// Ask whether a service is healthy: a device's message must go round
+    Health(health::Health),
     /// Print the environment variables that official samples read
     Env(environment::Env),
     /// Say how each SDK and tool is made to trust the CA
@@ -91,6 +102,8 @@ impl Common {
         if let Some(data) = &self.data {
             config.data.clone_from(data);
         }
+        config.certs = self.certs.clone().or(config.certs);
+        config.connect = self.connect.clone().or(config.connect);
         config.ports.mqtt = self.mqtt_port.unwrap_or(config.ports.mqtt);
         config.ports.https = self.https_port.unwrap_or(config.ports.https);
         Ok(config)
@@ -115,6 +128,7 @@ fn main() -> ExitCode {
             Command::Certs(certs) => certs.run(config),
             Command::Events(events) => events.run(config),
             Command::Why(why) => why.run(config),
+            Command::Health(health) => health.run(config),
             Command::Env(env) => env.run(config),
             Command::Trust(trust) => trust.run(config),
         });

@@ -1,10 +1,10 @@
 //! What a person pastes: id scope, addresses, CA file, connection strings, environment blocks.
 //!
-//! Kept in a file of the data folder that only its owner can read, so that other commands find a
-//! simulator that runs. What may not enter: the network.
+//! Kept in a file that only its owner can read, so that other commands find a simulator that runs, and
+//! services that run apart find each other. What may not enter: the network.
 
 use std::fmt::Write as _;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -28,8 +28,17 @@ pub struct Paste {
 #[derive(Clone, Serialize, Deserialize)]
 pub struct DpsPaste {
     pub name: String,
+    /// The name that every DPS answers to.
+    pub host_name: String,
+    /// Another word at each start.
+    #[serde(default)]
+    pub started: String,
+    /// Where devices find it.
     pub address: IpAddr,
+    /// Where this machine finds it; by its name when absent.
+    pub dial: Option<IpAddr>,
     pub id_scope: String,
+    /// Of the policy provisioningserviceowner, with the address as host name: it works without DNS.
     pub connection_string: String,
     /// A group whose key is known, and a registration id to begin with.
     pub group: Option<GroupPaste>,
@@ -46,16 +55,95 @@ pub struct HubPaste {
     pub name: String,
     pub host_name: String,
     pub region: String,
+    /// Another word at each start.
+    #[serde(default)]
+    pub started: String,
+    /// Where devices find it.
     pub address: IpAddr,
+    /// Where this machine finds it; by its name when absent.
+    pub dial: Option<IpAddr>,
     /// Of the policy iothubowner, with the address as host name: it works without DNS.
     pub connection_string: String,
 }
 
 const FILE: &str = "connect.json";
 
+/// How host names in connection strings and `PROVISIONING_HOST` are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    Address,
+    Name,
+}
+
+/// Taken while files of a shared folder are written.
+pub fn lock(folder: &Path) -> io::Result<File> {
+    let file = File::create(folder.join(".lock"))?;
+    file.lock()?;
+    Ok(file)
+}
+
+impl DpsPaste {
+    /// The connection string with a host name that leads there from this machine.
+    pub fn local_string(&self) -> anyhow::Result<ConnectionString> {
+        local_string(&self.connection_string, &self.host_name, self.dial)
+    }
+
+    /// What this machine calls it.
+    pub fn host(&self) -> String {
+        self.dial
+            .map_or_else(|| self.host_name.clone(), |address| address.to_string())
+    }
+}
+
+impl HubPaste {
+    /// The connection string with a host name that leads there from this machine.
+    pub fn local_string(&self) -> anyhow::Result<ConnectionString> {
+        local_string(&self.connection_string, &self.host_name, self.dial)
+    }
+
+    fn host(&self, form: Form) -> String {
+        match form {
+            Form::Address => self.address.to_string(),
+            Form::Name => self.host_name.clone(),
+        }
+    }
+}
+
+fn local_string(
+    string: &str,
+    host_name: &str,
+    dial: Option<IpAddr>,
+) -> anyhow::Result<ConnectionString> {
+    let mut string: ConnectionString = string.parse()?;
+    if dial.is_none() {
+        string.host_name = host_name.into();
+    }
+    Ok(string)
+}
+
 impl Paste {
-    /// Writes the file, readable by its owner only.
-    pub fn save(&self, data: &Path) -> io::Result<()> {
+    /// Writes the file anew, readable by its owner only.
+    pub fn save(&self, folder: &Path) -> io::Result<()> {
+        let _writing = lock(folder)?;
+        self.write(folder)
+    }
+
+    /// Writes what this process runs beside what others wrote.
+    pub fn publish(&self, folder: &Path) -> io::Result<()> {
+        let _writing = lock(folder)?;
+        let others = fs::read(folder.join(FILE)).ok();
+        let others: Option<Self> = others.and_then(|text| serde_json::from_slice(&text).ok());
+        let mut all = self.clone();
+        if let Some(others) = others {
+            all.dps = all.dps.or(others.dps);
+            let news = |hub: &HubPaste| !self.hubs.iter().any(|own| own.name == hub.name);
+            all.hubs.extend(others.hubs.into_iter().filter(news));
+            all.hubs.sort_by(|a, b| a.name.cmp(&b.name));
+        }
+        all.write(folder)
+    }
+
+    fn write(&self, data: &Path) -> io::Result<()> {
         use std::os::unix::fs::OpenOptionsExt;
         let path = data.join(FILE);
         let temporary = data.join("connect.json.new");
@@ -130,25 +218,32 @@ impl Paste {
     }
 
     /// `export` lines with the names that official samples read. `device` names the registration to
-    /// begin with; the device connection string is that of a device which DPS put into the hub.
-    pub fn environment(&self, device: &str, hub: &HubPaste) -> String {
-        let mut text = String::new();
+    /// begin with; the device connection string is that of a device which DPS put into the hub. `bundle` is
+    /// the file that `SSL_CERT_FILE` names, as a word of the shell.
+    pub fn environment(&self, device: &str, hub: &HubPaste, form: Form, bundle: &str) -> String {
+        let mut text =
+            format!("export SSL_CERT_FILE={bundle}\nexport REQUESTS_CA_BUNDLE={bundle}\n");
         let mut export = |name: &str, value: &str| {
             let _ = writeln!(text, "export {name}='{value}'");
         };
-        export("SSL_CERT_FILE", &self.ca_bundle.display().to_string());
-        export("REQUESTS_CA_BUNDLE", &self.ca_bundle.display().to_string());
-        export("IOTHUB_CONNECTION_STRING", &hub.connection_string);
+        let host = hub.host(form);
+        if let Ok(mut string) = hub.connection_string.parse::<ConnectionString>() {
+            string.host_name.clone_from(&host);
+            export("IOTHUB_CONNECTION_STRING", &string.reveal());
+        }
         let Some(dps) = &self.dps else { return text };
-        export("PROVISIONING_HOST", &dps.address.to_string());
+        let dps_host = match form {
+            Form::Address => dps.address.to_string(),
+            Form::Name => dps.host_name.clone(),
+        };
+        export("PROVISIONING_HOST", &dps_host);
         export("PROVISIONING_IDSCOPE", &dps.id_scope);
         export("PROVISIONING_REGISTRATION_ID", device);
         if let Some(group) = &dps.group {
             let key = group.primary_key.derive(device);
             export("PROVISIONING_SYMMETRIC_KEY", key.reveal());
             if let Ok(id) = device.parse::<DeviceId>() {
-                let string =
-                    ConnectionString::device(&hub.address.to_string(), Identity::device(id), key);
+                let string = ConnectionString::device(&host, Identity::device(id), key);
                 export("IOTHUB_DEVICE_CONNECTION_STRING", &string.reveal());
             }
         }

@@ -2,6 +2,7 @@
 //!
 //! What may not enter: behaviour of a service.
 
+use std::io::IsTerminal;
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -18,11 +19,12 @@ use azimuth_hub::event::{LogConfig, Sync};
 use azimuth_hub::{Hub, HubConfig, RunningHub};
 use azimuth_wire::connection_string::ConnectionString;
 use azimuth_wire::enrollment::{AllocationPolicy, EnrollmentGroup, IndividualEnrollment};
+use azimuth_wire::time::Timestamp;
 use clap::Args;
 use serde_json::{Value, json};
 
 use crate::certificates;
-use crate::config::{Allocation, Config, HubSection};
+use crate::config::{Allocation, Config, GLOBAL_DPS, HubSection, TUTORIAL_KEY};
 use crate::paste::{DpsPaste, GroupPaste, HubPaste, Paste};
 
 /// Starts one of the configured hubs and serves until it is stopped.
@@ -31,15 +33,31 @@ pub struct OneHub {
     /// Hub by name [default: the first of the configuration]
     #[arg(value_name = "HUB")]
     name: Option<String>,
+    #[command(flatten)]
+    place: Place,
 }
 
 /// Starts the Device Provisioning Service and serves until it is stopped.
 #[derive(Debug, Args)]
-pub struct OneDps {}
+pub struct OneDps {
+    #[command(flatten)]
+    place: Place,
+}
+
+/// Where a service that runs apart is found.
+#[derive(Debug, Args)]
+struct Place {
+    /// Address that devices are told [default: that of the configuration]
+    #[arg(long, env = "AZIMUTH_ADDRESS", value_name = "ADDRESS")]
+    address: Option<IpAddr>,
+    /// Address to bind, when it is another: 0.0.0.0 in a container [default: the address]
+    #[arg(long, env = "AZIMUTH_LISTEN", value_name = "ADDRESS")]
+    listen: Option<IpAddr>,
+}
 
 impl OneHub {
     pub fn run(self, config: Config) -> anyhow::Result<ExitCode> {
-        let section = match &self.name {
+        let mut section = match &self.name {
             None => config.hubs.first().context("no [[hub]] is configured")?,
             Some(name) => config.hub(name).with_context(|| {
                 let known: Vec<_> = config.hubs.iter().map(|hub| hub.name.as_str()).collect();
@@ -48,12 +66,22 @@ impl OneHub {
                     known.join(", ")
                 )
             })?,
-        };
-        let authority = certificates::authority(&config.data)?;
-        let hub = start_hub(&config, section, &authority)?;
-        let mut paste = empty_paste(&config, &authority);
-        paste.hubs.push(hub_paste(section, &hub));
-        announce(&config, &paste, &unbound_lines(&hub_unbound(&hub)))?;
+        }
+        .clone();
+        section.address = self.place.address.unwrap_or(section.address);
+        section.listen = self.place.listen.or(section.listen);
+        let authority = certificates::authority(&config)?;
+        let hub = start_hub(&config, &section, &authority)?;
+        let mut paste = empty_paste(&config);
+        paste.hubs.push(hub_paste(&section, &hub));
+        paste
+            .publish(config.connect_folder())
+            .context(NOT_WRITTEN)?;
+        announce(
+            &paste,
+            &unbound_lines(&hub_unbound(&hub)),
+            section.listen().is_loopback(),
+        );
         wait()?;
         hub.stop();
         Ok(ExitCode::SUCCESS)
@@ -61,24 +89,51 @@ impl OneHub {
 }
 
 impl OneDps {
-    pub fn run(self, config: Config) -> anyhow::Result<ExitCode> {
-        let authority = certificates::authority(&config.data)?;
-        // The hubs may run elsewhere; their connection strings are the published ones or stand in the
-        // paste that another process left.
-        let linked = match Paste::load(&config.data) {
-            Ok(paste) if !paste.hubs.is_empty() => paste.hubs,
-            _ => config.hubs.iter().map(published_hub).collect(),
-        };
+    pub fn run(self, mut config: Config) -> anyhow::Result<ExitCode> {
+        config.dps.address = self.place.address.unwrap_or(config.dps.address);
+        config.dps.listen = self.place.listen.or(config.dps.listen);
+        let authority = certificates::authority(&config)?;
+        let known = Paste::load(config.connect_folder()).ok();
+        let (linked, absent) = configured_hubs(&config, known.as_ref());
         let dps = start_dps(&config, &authority, &linked)?;
-        let mut paste = empty_paste(&config, &authority);
+        let mut paste = empty_paste(&config);
         paste.hubs = linked;
         paste.dps = Some(dps_paste(&config, &dps));
-        announce(&config, &paste, &unbound_lines(dps.unbound()))?;
+        paste
+            .publish(config.connect_folder())
+            .context(NOT_WRITTEN)?;
+        let mut warnings = unbound_lines(dps.unbound());
+        warnings.extend(absent);
+        announce(&paste, &warnings, config.dps.listen().is_loopback());
         wait()?;
         dps.stop();
         Ok(ExitCode::SUCCESS)
     }
 }
+
+/// The hubs of the configuration as they were started from the same folder, or by their published keys;
+/// and a sentence for each whose keys nobody can know.
+fn configured_hubs(config: &Config, known: Option<&Paste>) -> (Vec<HubPaste>, Vec<String>) {
+    let (mut linked, mut absent) = (Vec::new(), Vec::new());
+    for section in &config.hubs {
+        let started =
+            known.and_then(|paste| paste.hubs.iter().find(|hub| hub.name == section.name));
+        match started {
+            Some(hub) => linked.push(hub.clone()),
+            None if config.dps.listen().is_loopback() && section.listen().is_loopback() => {
+                linked.push(published_hub(section));
+            }
+            None => absent.push(format!(
+                "hub {0} has not been started with {1}, so its key is not known and it is not linked; start it, then this again",
+                section.name,
+                config.connect_folder().display()
+            )),
+        }
+    }
+    (linked, absent)
+}
+
+const NOT_WRITTEN: &str = "connect.json could not be written";
 
 /// Starts a hub of the configuration.
 pub fn start_hub(
@@ -97,13 +152,13 @@ pub fn start_hub(
     )?;
     names.push(section.address.to_string());
     let hub = HubConfig {
-        keys: if section.address.is_loopback() {
+        keys: if section.listen().is_loopback() {
             HubKeys::Published
         } else {
             HubKeys::Kept
         },
-        mqtt: vec![SocketAddr::new(section.address, config.ports.mqtt)],
-        https: vec![SocketAddr::new(section.address, config.ports.https)],
+        mqtt: vec![SocketAddr::new(section.listen(), config.ports.mqtt)],
+        https: vec![SocketAddr::new(section.listen(), config.ports.https)],
         sas_grace: Duration::from_secs(config.security.sas_grace),
         clock_skew: Duration::from_secs(config.security.clock_skew),
         event_log: LogConfig {
@@ -151,10 +206,10 @@ pub fn start_dps(
         host_names: names,
         id_scope: config.dps.id_scope.clone(),
         folder: Some(folder),
-        mqtt: vec![SocketAddr::new(config.dps.address, config.ports.mqtt)],
-        https: vec![SocketAddr::new(config.dps.address, config.ports.https)],
+        mqtt: vec![SocketAddr::new(config.dps.listen(), config.ports.mqtt)],
+        https: vec![SocketAddr::new(config.dps.listen(), config.ports.https)],
         tls: Arc::new(tls),
-        keys: if config.dps.address.is_loopback() {
+        keys: if config.dps.listen().is_loopback() {
             DpsKeys::Published
         } else {
             DpsKeys::Kept
@@ -173,7 +228,19 @@ pub fn start_dps(
         },
         limits: Limits::default(),
     };
-    Dps::start(dps, clock()).map_err(|error| with_port_flag(error, &config.dps.name))
+    let dps = Dps::start(dps, clock()).map_err(|error| with_port_flag(error, &config.dps.name))?;
+    let published = config.enrollment_groups.iter().find(|group| {
+        let key = dps.group_key(&group.id);
+        key.is_some_and(|key| key.reveal() == TUTORIAL_KEY)
+    });
+    if let (Some(group), false) = (published, config.dps.listen().is_loopback()) {
+        anyhow::bail!(
+            "enrollment group {} in {} has the published key, which serves on loopback only; give it another with primary-key, or begin with a new data folder",
+            group.id,
+            config.data.display()
+        );
+    }
+    Ok(dps)
 }
 
 /// What a hub of the configuration looks like from outside, with the key that is published for its name.
@@ -183,6 +250,8 @@ pub fn published_hub(section: &HubSection) -> HubPaste {
         host_name: section.host_name(),
         region: section.region.clone(),
         address: section.address,
+        dial: dial(section.listen()),
+        started: String::new(),
         connection_string: azimuth_hub::published_connection_string(
             &section.name,
             &section.address.to_string(),
@@ -196,30 +265,39 @@ pub fn hub_paste(section: &HubSection, hub: &RunningHub) -> HubPaste {
         connection_string: hub
             .connection_string("iothubowner", &section.address.to_string())
             .expect("every hub has an owner"),
+        started: uuid::Uuid::new_v4().to_string(),
         ..published_hub(section)
     }
+}
+
+/// An address that leads to the service from where it was started; none when it binds them all.
+fn dial(listen: IpAddr) -> Option<IpAddr> {
+    (!listen.is_unspecified()).then_some(listen)
 }
 
 pub fn dps_paste(config: &Config, dps: &RunningDps) -> DpsPaste {
     let group = config.enrollment_groups.first().and_then(|group| {
         Some(GroupPaste {
             id: group.id.clone(),
-            primary_key: group.primary_key.as_ref()?.parse().ok()?,
+            primary_key: dps.group_key(&group.id)?.clone(),
         })
     });
     DpsPaste {
         name: config.dps.name.clone(),
+        host_name: GLOBAL_DPS.into(),
         address: config.dps.address,
+        dial: dial(config.dps.listen()),
+        started: uuid::Uuid::new_v4().to_string(),
         id_scope: config.dps.id_scope.to_string(),
         connection_string: by_address(dps.connection_string(), config.dps.address),
         group,
     }
 }
 
-pub fn empty_paste(config: &Config, authority: &Authority) -> Paste {
+pub fn empty_paste(config: &Config) -> Paste {
     Paste {
-        ca_file: certificates::absolute(&authority.path()),
-        ca_bundle: certificates::absolute(&certificates::bundle_file(&config.data)),
+        ca_file: certificates::absolute(&certificates::ca_file(config)),
+        ca_bundle: certificates::absolute(&certificates::bundle_file(config)),
         mqtt_port: config.ports.mqtt,
         https_port: config.ports.https,
         dps: None,
@@ -236,17 +314,47 @@ fn by_address(string: &ConnectionString, address: IpAddr) -> String {
     .reveal()
 }
 
-/// Prints what to paste and `Ready`, which programs that start this one wait for.
-pub fn announce(config: &Config, paste: &Paste, warnings: &[String]) -> anyhow::Result<()> {
-    paste
-        .save(&config.data)
-        .context("connect.json could not be written to the data folder")?;
-    print!("{}", paste.banner());
-    warnings
+/// Prints what to paste and `Ready`, which programs that start this one wait for. Keys that are not published
+/// constants are shown on a terminal only, since what is not a terminal may be a log.
+pub fn announce(paste: &Paste, warnings: &[String], published: bool) {
+    if published || std::io::stdout().is_terminal() {
+        print!("{}", paste.banner());
+        warnings
+            .iter()
+            .for_each(|warning| println!("  ! {warning}"));
+        println!("Ready");
+        return;
+    }
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    println!("{}", ready_line(paste));
+}
+
+/// `Ready` in the form of the log's lines.
+fn ready_line(paste: &Paste) -> Value {
+    let hubs = paste
+        .hubs
         .iter()
-        .for_each(|warning| println!("  ! {warning}"));
-    println!("Ready");
-    Ok(())
+        .map(|hub| json!({ "name": hub.host_name, "address": hub.address, "region": hub.region }));
+    let dps = paste
+        .dps
+        .as_ref()
+        .map(|dps| json!({ "name": dps.name, "address": dps.address, "idScope": dps.id_scope }));
+    json!({
+        "timestamp": Timestamp::from(SystemClock.utc()),
+        "level": "INFO",
+        "fields": {
+            "message": "Ready",
+            "dps": dps,
+            "hubs": hubs.collect::<Vec<_>>(),
+            "mqttPort": paste.mqtt_port,
+            "httpsPort": paste.https_port,
+            "caFile": paste.ca_file,
+            "keys": "azimuth env",
+        },
+        "target": "azimuth",
+    })
 }
 
 /// HTTPS addresses of a hub that could not be bound, and why.
@@ -324,7 +432,7 @@ fn linked_hub(config: &Config, hub: &HubPaste) -> anyhow::Result<LinkedHubConfig
     Ok(LinkedHubConfig {
         connection_string: string,
         region: hub.region.clone(),
-        address: Some(hub.address),
+        address: hub.dial,
         https_port: config.ports.https,
         weight,
         apply_allocation_policy: true,
@@ -367,7 +475,12 @@ fn groups(config: &Config) -> anyhow::Result<Vec<EnrollmentGroup>> {
     let declared = config.enrollment_groups.iter().map(|section| {
         let mut entry = entry(config, &section.allocation, &section.hubs, section.enabled);
         entry["enrollmentGroupId"] = json!(section.id);
-        entry["attestation"] = attestation(&section.primary_key, &section.secondary_key);
+        let mut primary = &section.primary_key;
+        if !config.dps.listen().is_loopback() && primary.as_deref() == Some(TUTORIAL_KEY) {
+            // Known to everybody: beyond loopback one is made instead, and kept.
+            primary = &None;
+        }
+        entry["attestation"] = attestation(primary, &section.secondary_key);
         serde_json::from_value(entry)
             .with_context(|| format!("[[enrollment-group]] {}", section.id))
     });

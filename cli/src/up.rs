@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
 use azimuth_dps::RunningDps;
 use azimuth_hub::RunningHub;
 use clap::Args;
@@ -58,7 +59,7 @@ impl Up {
         if let Err(error) = raised {
             tracing::warn!(%error, "the limit of open files could not be raised");
         }
-        let authority = certificates::authority(&config.data)?;
+        let authority = certificates::authority(&config)?;
         let (running, paste) = start(&config, &authority)?;
         let mut unbound: Vec<_> = running
             .hubs
@@ -66,7 +67,12 @@ impl Up {
             .flat_map(services::hub_unbound)
             .collect();
         unbound.extend_from_slice(running.dps.unbound());
-        announce(&config, &paste, &unbound_lines(&unbound))?;
+        paste
+            .save(config.connect_folder())
+            .context("connect.json could not be written")?;
+        let published = config.dps.listen().is_loopback()
+            && config.hubs.iter().all(|hub| hub.listen().is_loopback());
+        announce(&paste, &unbound_lines(&unbound), published);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
@@ -142,7 +148,7 @@ fn start(
     config: &Config,
     authority: &azimuth_certs::Authority,
 ) -> anyhow::Result<(Running, Paste)> {
-    let mut paste = empty_paste(config, authority);
+    let mut paste = empty_paste(config);
     let mut hubs = Vec::new();
     for section in &config.hubs {
         let hub = services::start_hub(config, section, authority)?;

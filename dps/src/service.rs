@@ -11,6 +11,7 @@ use azimuth_broker::{
 use azimuth_clock::Clock;
 use azimuth_storage::{Change, Expect, Key, Store};
 use azimuth_wire::connection_string::ConnectionString;
+use azimuth_wire::enrollment::EnrollmentGroup;
 use azimuth_wire::policy::{DPS_OWNER, PolicyKeys};
 use azimuth_wire::{IdScope, SymmetricKey};
 use tokio::sync::{mpsc, oneshot};
@@ -19,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::assigner::Assigner;
 use crate::config::{DpsConfig, PolicyKeySource};
 use crate::device::Desk;
-use crate::enrollment::{Enrollments, Rules, random_key};
+use crate::enrollment::{Enrollments, Entry, Rules, random_key};
 use crate::error::Error;
 use crate::linked_hub::LinkedHub;
 use crate::operation::Operations;
@@ -66,6 +67,7 @@ struct Facts {
     unbound: Vec<(SocketAddr, String)>,
     connection_string: ConnectionString,
     id_scope: IdScope,
+    group_keys: Vec<(String, SymmetricKey)>,
 }
 
 impl RunningDps {
@@ -87,6 +89,12 @@ impl RunningDps {
     /// Of the policy `provisioningserviceowner`.
     pub fn connection_string(&self) -> &ConnectionString {
         &self.facts.connection_string
+    }
+
+    /// The primary key of a declared group with symmetric keys, whether it was given or made.
+    pub fn group_key(&self, id: &str) -> Option<&SymmetricKey> {
+        let found = self.facts.group_keys.iter().find(|(group, _)| group == id);
+        found.map(|(_, key)| key)
     }
 
     pub fn id_scope(&self) -> &IdScope {
@@ -177,6 +185,7 @@ async fn open(
     let rules = Rules::new(hubs.iter().map(|hub| hub.host().to_owned()).collect());
     let enrollments = Arc::new(Enrollments::open(store.clone(), rules)?);
     declare(&config, &enrollments, &*clock).await?;
+    let group_keys = group_keys(&config, &enrollments)?;
     let ledger = Arc::new(Ledger::new(&config.name));
     let operations = Arc::new(Operations::new(
         config.pace.operation_life,
@@ -245,6 +254,7 @@ async fn open(
             .collect(),
         connection_string: ConnectionString::policy(&host, &policy.name, policy.primary_key),
         id_scope: config.id_scope,
+        group_keys,
     };
     Ok((door, facts))
 }
@@ -272,6 +282,20 @@ async fn declare(
         enrollments.declare(individual.clone(), clock.utc()).await?;
     }
     Ok(())
+}
+
+fn group_keys(
+    config: &DpsConfig,
+    enrollments: &Enrollments,
+) -> Result<Vec<(String, SymmetricKey)>, Error> {
+    let mut keys = Vec::new();
+    for declared in &config.enrollment_groups {
+        let group: Option<EnrollmentGroup> = enrollments.entry(&declared.folded_id())?;
+        let pair = group.and_then(|group| group.attestation.symmetric_key);
+        let key = pair.and_then(|pair| pair.primary_key);
+        keys.extend(key.map(|key| (declared.shown_id(), key)));
+    }
+    Ok(keys)
 }
 
 async fn policy_keys(config: &DpsConfig, store: &dyn Store) -> Result<PolicyKeys, Error> {
