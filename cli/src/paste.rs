@@ -9,6 +9,7 @@ use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use anyhow::{Context, bail};
 use azimuth_wire::connection_string::ConnectionString;
 use azimuth_wire::{DeviceId, Identity, SymmetricKey};
 use serde::{Deserialize, Serialize};
@@ -80,6 +81,26 @@ pub fn lock(folder: &Path) -> io::Result<File> {
     let file = File::create(folder.join(".lock"))?;
     file.lock()?;
     Ok(file)
+}
+
+/// Takes a service's name in a folder that services share. It is free again when the file is dropped, however the
+/// process ends.
+pub fn take_name(folder: &Path, name: &str) -> anyhow::Result<File> {
+    fs::create_dir_all(folder)
+        .with_context(|| format!("the folder {} cannot be made", folder.display()))?;
+    let path = folder.join(format!("{name}.running"));
+    let file =
+        File::create(&path).with_context(|| format!("{} cannot be written", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => bail!(
+            "a service called {name} already runs with the folder {}; stop it, or give this one another name",
+            folder.display()
+        ),
+        Err(fs::TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("{} cannot be locked", path.display()))
+        }
+    }
 }
 
 impl DpsPaste {
@@ -248,5 +269,90 @@ impl Paste {
             }
         }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn hub(name: &str, started: &str) -> HubPaste {
+        HubPaste {
+            name: name.into(),
+            host_name: format!("{name}.azure-devices.net"),
+            region: "eastus".into(),
+            started: started.into(),
+            address: [127, 0, 0, 11].into(),
+            dial: None,
+            connection_string: "HostName=127.0.0.11;SharedAccessKeyName=iothubowner;SharedAccessKey=MDEyMzQ1Njc4OWFiY2RlZg==".into(),
+        }
+    }
+
+    fn paste(hubs: &[HubPaste]) -> Paste {
+        Paste {
+            ca_file: "ca.pem".into(),
+            ca_bundle: "bundle.pem".into(),
+            mqtt_port: 8883,
+            https_port: 443,
+            dps: None,
+            hubs: hubs.to_vec(),
+        }
+    }
+
+    fn folder(name: &str) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("azimuth-{name}-{}", uuid::Uuid::new_v4()));
+        fs::create_dir_all(&folder).unwrap();
+        folder
+    }
+
+    #[test]
+    fn services_that_run_apart_add_themselves() {
+        let folder = folder("publish");
+        for hubs in [[hub("west", "1")], [hub("east", "1")], [hub("west", "2")]] {
+            paste(&hubs).publish(&folder).unwrap();
+        }
+        let all = Paste::load(&folder).unwrap();
+        let found: Vec<_> = all
+            .hubs
+            .iter()
+            .map(|hub| (hub.name.as_str(), hub.started.as_str()))
+            .collect();
+        assert_eq!(found, [("east", "1"), ("west", "2")]);
+        paste(&[]).save(&folder).unwrap();
+        assert!(Paste::load(&folder).unwrap().hubs.is_empty());
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_name_is_taken_once_at_a_time() {
+        let folder = folder("names");
+        let first = take_name(&folder, "east").unwrap();
+        let refused = take_name(&folder, "east").unwrap_err().to_string();
+        assert!(
+            refused.starts_with("a service called east already runs with"),
+            "{refused}"
+        );
+        let other = take_name(&folder, "west").unwrap();
+        drop(first);
+        take_name(&folder, "east").unwrap();
+        drop(other);
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_block_is_for_hosts_by_address_and_for_containers_by_name() {
+        let paste = paste(&[hub("east", "1")]);
+        for (form, host) in [
+            (Form::Address, "'HostName=127.0.0.11;"),
+            (Form::Name, "'HostName=east.azure-devices.net;"),
+        ] {
+            let text = paste.environment("d", &paste.hubs[0], form, "\"$PWD\"'/ca.pem'");
+            assert!(text.contains(host), "{text}");
+            assert!(
+                text.starts_with("export SSL_CERT_FILE=\"$PWD\"'/ca.pem'\n"),
+                "{text}"
+            );
+        }
     }
 }

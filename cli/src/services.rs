@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 
 use crate::certificates;
 use crate::config::{Allocation, Config, GLOBAL_DPS, HubSection, TUTORIAL_KEY};
-use crate::paste::{DpsPaste, GroupPaste, HubPaste, Paste};
+use crate::paste::{DpsPaste, GroupPaste, HubPaste, Paste, take_name};
 
 /// Starts one of the configured hubs and serves until it is stopped.
 #[derive(Debug, Args)]
@@ -71,6 +71,7 @@ impl OneHub {
         section.address = self.place.address.unwrap_or(section.address);
         section.listen = self.place.listen.or(section.listen);
         let authority = certificates::authority(&config)?;
+        let _name = take_name(config.connect_folder(), &section.name)?;
         let hub = start_hub(&config, &section, &authority)?;
         let mut paste = empty_paste(&config);
         paste.hubs.push(hub_paste(&section, &hub));
@@ -93,6 +94,7 @@ impl OneDps {
         config.dps.address = self.place.address.unwrap_or(config.dps.address);
         config.dps.listen = self.place.listen.or(config.dps.listen);
         let authority = certificates::authority(&config)?;
+        let _name = take_name(config.connect_folder(), &config.dps.name)?;
         let known = Paste::load(config.connect_folder()).ok();
         let (linked, absent) = configured_hubs(&config, known.as_ref());
         let dps = start_dps(&config, &authority, &linked)?;

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, TUTORIAL_GROUP};
 use crate::live::{self, Live, Row};
-use crate::paste::Paste;
+use crate::paste::{Paste, take_name};
 use crate::services::{self, announce, empty_paste, unbound_lines};
 use crate::{certificates, fleet};
 
@@ -60,6 +60,11 @@ impl Up {
             tracing::warn!(%error, "the limit of open files could not be raised");
         }
         let authority = certificates::authority(&config)?;
+        let names = config.hubs.iter().map(|hub| &hub.name);
+        let _names = names
+            .chain([&config.dps.name])
+            .map(|name| take_name(config.connect_folder(), name))
+            .collect::<anyhow::Result<Vec<_>>>()?;
         let (running, paste) = start(&config, &authority)?;
         let mut unbound: Vec<_> = running
             .hubs
