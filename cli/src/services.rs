@@ -324,7 +324,8 @@ fn linked_hub(config: &Config, hub: &HubPaste) -> anyhow::Result<LinkedHubConfig
     Ok(LinkedHubConfig {
         connection_string: string,
         region: hub.region.clone(),
-        address: Some(hub.address),
+        dial: Some(hub.address),
+        advertised: Some(hub.address),
         https_port: config.ports.https,
         weight,
         apply_allocation_policy: true,
