@@ -434,7 +434,8 @@ fn linked_hub(config: &Config, hub: &HubPaste) -> anyhow::Result<LinkedHubConfig
     Ok(LinkedHubConfig {
         connection_string: string,
         region: hub.region.clone(),
-        address: hub.dial,
+        dial: hub.dial,
+        advertised: Some(hub.address),
         https_port: config.ports.https,
         weight,
         apply_allocation_policy: true,

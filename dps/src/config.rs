@@ -58,8 +58,10 @@ pub struct LinkedHubConfig {
     /// Of a policy with registry read and write.
     pub connection_string: ConnectionString,
     pub region: String,
-    /// Where the host name is to be found; also what a device that came by address is given.
-    pub address: Option<IpAddr>,
+    /// Where this service reaches it instead of resolving the host name.
+    pub dial: Option<IpAddr>,
+    /// What a device that came by address is given.
+    pub advertised: Option<IpAddr>,
     pub https_port: u16,
     /// Its share under evenly weighted allocation, 1 to 1000.
     pub weight: u16,
@@ -73,7 +75,8 @@ impl LinkedHubConfig {
         Self {
             connection_string,
             region: region.into(),
-            address: None,
+            dial: None,
+            advertised: None,
             https_port: 443,
             weight: 1,
             apply_allocation_policy: true,

@@ -27,7 +27,7 @@ pub struct LinkedHub {
     region: String,
     weight: u16,
     apply_allocation_policy: bool,
-    address: Option<IpAddr>,
+    advertised: Option<IpAddr>,
     base: String,
     key_name: String,
     key: SymmetricKey,
@@ -79,7 +79,7 @@ impl LinkedHub {
             .pool_max_idle_per_host(Self::AT_ONCE)
             .connect_timeout(timeout.min(Duration::from_secs(5)))
             .timeout(timeout);
-        if let Some(address) = config.address {
+        if let Some(address) = config.dial {
             client = client.resolve(&host, SocketAddr::new(address, config.https_port));
         }
         Ok(Self {
@@ -88,7 +88,7 @@ impl LinkedHub {
             region: config.region.clone(),
             weight: config.weight,
             apply_allocation_policy: config.apply_allocation_policy,
-            address: config.address,
+            advertised: config.advertised,
             key_name,
             key,
             token: Mutex::default(),
@@ -103,8 +103,8 @@ impl LinkedHub {
     }
 
     /// Where it is, for devices that speak in addresses.
-    pub fn address(&self) -> Option<IpAddr> {
-        self.address
+    pub fn advertised(&self) -> Option<IpAddr> {
+        self.advertised
     }
 
     pub fn candidate(&self) -> Candidate<'_> {

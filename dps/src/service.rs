@@ -180,7 +180,7 @@ async fn open(
     let hubs = linked_hubs(&config, &clock)?;
     let addresses: HashMap<String, IpAddr> = hubs
         .iter()
-        .filter_map(|hub| Some((hub.host().to_owned(), hub.address()?)))
+        .filter_map(|hub| Some((hub.host().to_owned(), hub.advertised()?)))
         .collect();
     let rules = Rules::new(hubs.iter().map(|hub| hub.host().to_owned()).collect());
     let enrollments = Arc::new(Enrollments::open(store.clone(), rules)?);

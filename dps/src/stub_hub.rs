@@ -136,7 +136,7 @@ impl StubHub {
     pub fn link_with(&self, key: SymmetricKey) -> LinkedHubConfig {
         let string = ConnectionString::policy(&self.host, "iothubowner", key);
         LinkedHubConfig {
-            address: Some(self.address.ip()),
+            dial: Some(self.address.ip()),
             https_port: self.address.port(),
             ..LinkedHubConfig::new(string, "eastus")
         }
