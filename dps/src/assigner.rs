@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use azimuth_broker::{Ledger, Operation, Refusal};
+use azimuth_broker::{Ledger, Operation, Refusal, Regions};
 use azimuth_clock::Clock;
 use azimuth_storage::{Change, Expect, Store};
 use azimuth_wire::api_version::ApiVersion;
@@ -29,7 +29,6 @@ use crate::explain;
 use crate::linked_hub::{HubError, LinkedHub, Wanted};
 use crate::operation::{OperationId, Operations};
 use crate::records;
-use crate::region::Regions;
 use crate::registration::{self, Decision, Outcome, Record};
 
 /// A registration that was taken and has to be carried out.

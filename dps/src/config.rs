@@ -7,11 +7,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use azimuth_broker::Regions;
 use azimuth_wire::IdScope;
 use azimuth_wire::connection_string::ConnectionString;
 use azimuth_wire::enrollment::{AllocationPolicy, EnrollmentGroup, IndividualEnrollment};
-
-use crate::region::Regions;
 
 /// Everything a DPS needs to know.
 #[derive(Debug, Clone)]

@@ -28,7 +28,6 @@ mod fingerprint;
 mod linked_hub;
 pub mod operation;
 mod records;
-pub mod region;
 mod registrant;
 pub mod registration;
 mod rest;
@@ -36,7 +35,7 @@ mod service;
 #[cfg(test)]
 mod stub_hub;
 
+pub use azimuth_broker::Regions;
 pub use config::{AssignedHubForm, DpsConfig, LinkedHubConfig, Pace, PolicyKeySource};
 pub use error::Error;
-pub use region::Regions;
 pub use service::{Dps, RunningDps};

@@ -1,7 +1,8 @@
 //! Lowest latency: the hub nearest to the device's region; equals are decided by weight and hash.
 
+use azimuth_broker::Regions;
+
 use super::{Applicant, Candidate, hashed};
-use crate::region::Regions;
 
 pub(super) fn choose<'a>(
     applicant: Applicant<'_>,

@@ -6,9 +6,8 @@ mod fixed;
 mod hashed;
 mod latency;
 
+use azimuth_broker::Regions;
 use azimuth_wire::enrollment::AllocationPolicy;
-
-use crate::region::Regions;
 
 /// A hub that may be chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

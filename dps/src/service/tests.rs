@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 use std::time::{Duration, SystemTime};
 
+use azimuth_broker::Regions;
 use azimuth_clock::SystemClock;
 use azimuth_wire::enrollment::AllocationPolicy;
 use azimuth_wire::sas;
@@ -17,7 +18,6 @@ use tokio_rustls::client::TlsStream;
 
 use super::*;
 use crate::config::{AssignedHubForm, Pace};
-use crate::region::Regions;
 use crate::stub_hub::{SOON, StubHub, Trust};
 
 const HOST: &str = "contoso-dps.azure-devices-provisioning.net";
