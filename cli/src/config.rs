@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
 use azimuth_wire::IdScope;
+use clap::ValueEnum;
 use ipnet::IpNet;
 use serde::Deserialize;
 
@@ -53,11 +54,15 @@ pub struct DpsSection {
 }
 
 /// How a hub is chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ValueEnum)]
 #[serde(rename_all = "camelCase")]
+#[value(rename_all = "camelCase")]
 pub enum Allocation {
+    /// Evenly by weight
     Hashed,
+    /// Lowest latency
     GeoLatency,
+    /// The one hub that the enrollment names
     Static,
 }
 
@@ -250,15 +255,40 @@ impl DpsSection {
 }
 
 impl HubSection {
-    fn tutorial(name: &str, region: &str, last: u8) -> Self {
-        Self {
+    /// A hub that only flags name.
+    pub fn new(name: &str, region: &str, address: IpAddr) -> Result<Self, Error> {
+        let section = Self {
             name: name.into(),
             region: region.into(),
-            address: IpAddr::V4(Ipv4Addr::new(127, 0, 0, last)),
+            address,
             listen: None,
             host_names: Vec::new(),
             weight: 1,
+        };
+        section.check()?;
+        Ok(section)
+    }
+
+    fn tutorial(name: &str, region: &str, last: u8) -> Self {
+        let address = IpAddr::V4(Ipv4Addr::new(127, 0, 0, last));
+        Self::new(name, region, address).expect("the tutorial's hubs are valid")
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        let label = |c: char| c.is_ascii_alphanumeric() || c == '-';
+        if self.name.is_empty() || !self.name.chars().all(label) {
+            return Err(Error::Unusable(format!(
+                "hub name `{}`: letters, digits and dashes only",
+                self.name
+            )));
         }
+        if !(1..=1000).contains(&self.weight) {
+            return Err(Error::Unusable(format!(
+                "hub {}: weight {} is not 1 to 1000",
+                self.name, self.weight
+            )));
+        }
+        Ok(())
     }
 
     /// The address it binds.
@@ -388,19 +418,7 @@ impl Config {
             return unusable("no [[hub]] is configured; at least one is needed".into());
         }
         for (position, hub) in self.hubs.iter().enumerate() {
-            let label = |c: char| c.is_ascii_alphanumeric() || c == '-';
-            if hub.name.is_empty() || !hub.name.chars().all(label) {
-                return unusable(format!(
-                    "hub name `{}`: letters, digits and dashes only",
-                    hub.name
-                ));
-            }
-            if !(1..=1000).contains(&hub.weight) {
-                return unusable(format!(
-                    "hub {}: weight {} is not 1 to 1000",
-                    hub.name, hub.weight
-                ));
-            }
+            hub.check()?;
             for other in &self.hubs[..position] {
                 if other.name.eq_ignore_ascii_case(&hub.name) {
                     return unusable(format!("two hubs are called `{}`", hub.name));

@@ -261,6 +261,7 @@ impl Paste {
         export("PROVISIONING_IDSCOPE", &dps.id_scope);
         export("PROVISIONING_REGISTRATION_ID", device);
         if let Some(group) = &dps.group {
+            export("AZIMUTH_GROUP_KEY", group.primary_key.reveal());
             let key = group.primary_key.derive(device);
             export("PROVISIONING_SYMMETRIC_KEY", key.reveal());
             if let Ok(id) = device.parse::<DeviceId>() {

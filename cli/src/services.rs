@@ -33,6 +33,9 @@ pub struct OneHub {
     /// Hub by name [default: the first of the configuration]
     #[arg(value_name = "HUB")]
     name: Option<String>,
+    /// Azure region; with it and --address a hub may have a name that the configuration does not know
+    #[arg(long, env = "AZIMUTH_REGION", value_name = "REGION")]
+    region: Option<String>,
     #[command(flatten)]
     place: Place,
 }
@@ -40,6 +43,9 @@ pub struct OneHub {
 /// Starts the Device Provisioning Service and serves until it is stopped.
 #[derive(Debug, Args)]
 pub struct OneDps {
+    /// How a hub is chosen where an enrollment does not say it
+    #[arg(long, env = "AZIMUTH_ALLOCATION", value_name = "POLICY")]
+    allocation: Option<Allocation>,
     #[command(flatten)]
     place: Place,
 }
@@ -57,17 +63,8 @@ struct Place {
 
 impl OneHub {
     pub fn run(self, config: Config) -> anyhow::Result<ExitCode> {
-        let mut section = match &self.name {
-            None => config.hubs.first().context("no [[hub]] is configured")?,
-            Some(name) => config.hub(name).with_context(|| {
-                let known: Vec<_> = config.hubs.iter().map(|hub| hub.name.as_str()).collect();
-                format!(
-                    "no hub is called `{name}`; configured are {}",
-                    known.join(", ")
-                )
-            })?,
-        }
-        .clone();
+        let mut section = self.section(&config)?;
+        section.region = self.region.unwrap_or(section.region);
         section.address = self.place.address.unwrap_or(section.address);
         section.listen = self.place.listen.or(section.listen);
         let authority = certificates::authority(&config)?;
@@ -87,12 +84,34 @@ impl OneHub {
         hub.stop();
         Ok(ExitCode::SUCCESS)
     }
+
+    fn section(&self, config: &Config) -> anyhow::Result<HubSection> {
+        let Some(name) = &self.name else {
+            return config
+                .hubs
+                .first()
+                .cloned()
+                .context("no [[hub]] is configured");
+        };
+        if let Some(section) = config.hub(name) {
+            return Ok(section.clone());
+        }
+        if let (Some(region), Some(address)) = (&self.region, self.place.address) {
+            return Ok(HubSection::new(name, region, address)?);
+        }
+        let known: Vec<_> = config.hubs.iter().map(|hub| hub.name.as_str()).collect();
+        anyhow::bail!(
+            "no hub is called `{name}`; configured are {}. Give --region and --address to start another",
+            known.join(", ")
+        )
+    }
 }
 
 impl OneDps {
     pub fn run(self, mut config: Config) -> anyhow::Result<ExitCode> {
         config.dps.address = self.place.address.unwrap_or(config.dps.address);
         config.dps.listen = self.place.listen.or(config.dps.listen);
+        config.dps.allocation = self.allocation.unwrap_or(config.dps.allocation);
         let authority = certificates::authority(&config)?;
         let _name = take_name(config.connect_folder(), &config.dps.name)?;
         let known = Paste::load(config.connect_folder()).ok();
