@@ -121,6 +121,8 @@ pub struct EnrollmentSection {
 pub struct RegionsSection {
     /// The region of an address in none of the networks.
     pub default: String,
+    /// Hubs answer a device of another region later, by the latency between the two.
+    pub simulate_latency: bool,
     #[serde(rename = "network")]
     pub networks: Vec<NetworkSection>,
     #[serde(rename = "latency")]
@@ -318,6 +320,7 @@ impl Default for RegionsSection {
         };
         Self {
             default: default_region(),
+            simulate_latency: false,
             networks: vec![network(1, "eastus"), network(2, "westus")],
             latencies: Vec::new(),
         }
@@ -536,6 +539,7 @@ mod tests {
     fn the_defaults_are_the_tutorials() {
         let config = Config::load(None).unwrap();
         assert_eq!(config.dps.id_scope.as_str(), "0ne00002193");
+        assert!(!config.regions.simulate_latency);
         let hubs: Vec<_> = config
             .hubs
             .iter()

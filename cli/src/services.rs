@@ -193,6 +193,7 @@ pub fn start_hub(
             },
             ..LogConfig::default()
         },
+        simulated_latency: config.regions.simulate_latency.then(|| regions(config)),
         ..HubConfig::new(&section.name, names, &section.region, folder, Arc::new(tls))
     };
     let hub = Hub::start(hub, clock()).map_err(|error| with_port_flag(error, &section.name))?;

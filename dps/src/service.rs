@@ -230,6 +230,8 @@ async fn open(
         mqtt: config.mqtt,
         https: config.https,
         lanes: 1,
+        // Azure's global endpoint is everywhere: no device is far from it.
+        delay: None,
         limits: config.limits,
     };
     let behind = Behind {
