@@ -12,6 +12,7 @@ use azimuth_wire::time::unix_seconds;
 use azimuth_wire::{DeviceId, SymmetricKey, percent, sas};
 use parking_lot::Mutex;
 use reqwest::{Method, StatusCode};
+use rustls::CertificateError::{BadSignature, UnknownIssuer};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::Semaphore;
@@ -309,8 +310,20 @@ fn unreachable(error: &reqwest::Error) -> HubError {
         return HubError::Unreachable("it did not answer in time".into());
     }
     let mut cause: &dyn std::error::Error = error;
-    while let Some(source) = cause.source() {
-        cause = source;
+    loop {
+        let deeper = match cause.downcast_ref::<std::io::Error>() {
+            // The source of an `io::Error` is that of the error within, and not that error.
+            Some(io) => io.get_ref().map(|within| within as _),
+            None => cause.source(),
+        };
+        let Some(deeper) = deeper else { break };
+        cause = deeper;
+    }
+    let tls = cause.downcast_ref();
+    if let Some(rustls::Error::InvalidCertificate(UnknownIssuer | BadSignature)) = tls {
+        let sentence = "its certificate was signed by another CA than this DPS trusts: hub and DPS must share one CA, \
+                        so give both the same `certs` folder (or volume) and start them again";
+        return HubError::Unreachable(sentence.into());
     }
     HubError::Unreachable(cause.to_string())
 }
