@@ -125,10 +125,10 @@ impl LinkedHub {
             }
             LinkedHubCommand::List { json } => {
                 let answer = ask(&dps, Method::GET, PATH, &[], None).await?;
+                let linked: Vec<IotHubDefinition> = serde_json::from_value(answer)?;
                 if json {
-                    println!("{}", serde_json::to_string_pretty(&answer)?);
+                    println!("{}", serde_json::to_string_pretty(&linked)?);
                 } else {
-                    let linked: Vec<IotHubDefinition> = serde_json::from_value(answer)?;
                     table(&linked).iter().for_each(|line| println!("{line}"));
                 }
             }
