@@ -7,9 +7,10 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
 use azimuth_wire::IdScope;
+use azimuth_wire::connection_string::ConnectionString;
 use clap::ValueEnum;
 use ipnet::IpNet;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 /// Everything a command needs to know.
 #[derive(Debug, Clone, Deserialize)]
@@ -47,10 +48,31 @@ pub struct DpsSection {
     /// Names besides `<name>.azure-devices-provisioning.net` and the global one.
     pub host_names: Vec<String>,
     pub allocation: Allocation,
+    /// Hubs that run elsewhere, beside those of `[[hub]]`.
+    #[serde(rename = "linked-hub")]
+    pub linked_hubs: Vec<LinkedHubSection>,
     /// Polls answered with `assigning` after the assignment is done, as Azure's timing shows.
     pub assigning_polls: u32,
     /// Seconds a device is asked to wait between polls.
     pub retry_after: u32,
+}
+
+/// A hub that runs elsewhere and devices may be sent to.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct LinkedHubSection {
+    /// Of a policy with registry read and write.
+    #[serde(deserialize_with = "connection_string")]
+    pub connection_string: ConnectionString,
+    pub region: String,
+    /// Its share under evenly weighted allocation, 1 to 1000.
+    #[serde(default = "one")]
+    pub weight: u16,
+    /// `false` keeps it out of allocation unless an enrollment names it.
+    #[serde(default = "yes")]
+    pub apply_allocation_policy: bool,
+    /// Where it is found instead of by its name, by the DPS and by devices that speak in addresses.
+    pub address: Option<IpAddr>,
 }
 
 /// How a hub is chosen.
@@ -235,6 +257,7 @@ impl Default for DpsSection {
             listen: None,
             host_names: Vec::new(),
             allocation: Allocation::GeoLatency,
+            linked_hubs: Vec::new(),
             assigning_polls: 1,
             retry_after: 3,
         }
@@ -253,6 +276,12 @@ impl DpsSection {
         let mut names = vec![own, GLOBAL_DPS.into()];
         names.extend(self.host_names.iter().cloned());
         names
+    }
+}
+
+impl LinkedHubSection {
+    fn host(&self) -> &str {
+        &self.connection_string.host_name
     }
 }
 
@@ -362,6 +391,12 @@ fn default_region() -> String {
     "eastus".into()
 }
 
+/// Refusals of connection strings show no key.
+fn connection_string<'de, D: Deserializer<'de>>(from: D) -> Result<ConnectionString, D::Error> {
+    let text = String::deserialize(from)?;
+    text.parse().map_err(serde::de::Error::custom)
+}
+
 fn one() -> u16 {
     1
 }
@@ -441,6 +476,7 @@ impl Config {
                 ));
             }
         }
+        self.check_linked_hubs()?;
         if self.telemetry.partitions == 0 || self.telemetry.partitions > 32 {
             return unusable(format!(
                 "telemetry.partitions {} is not 1 to 32",
@@ -448,6 +484,33 @@ impl Config {
             ));
         }
         Ok(self)
+    }
+
+    fn check_linked_hubs(&self) -> Result<(), Error> {
+        let unusable = |what: String| Err(Error::Unusable(what));
+        for (position, linked) in self.dps.linked_hubs.iter().enumerate() {
+            let host = linked.host();
+            if !(1..=1000).contains(&linked.weight) {
+                return unusable(format!(
+                    "linked hub {host}: weight {} is not 1 to 1000",
+                    linked.weight
+                ));
+            }
+            let before = self.dps.linked_hubs.iter().take(position);
+            if before
+                .map(LinkedHubSection::host)
+                .any(|other| other.eq_ignore_ascii_case(host))
+            {
+                return unusable(format!("the hub {host} is linked twice"));
+            }
+            if let Some(hub) = self.hub(host) {
+                return unusable(format!(
+                    "the hub {host} of [[dps.linked-hub]] is [[hub]] {}, which is linked already",
+                    hub.name
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// The folder of the CA.
@@ -521,6 +584,16 @@ mod tests {
                 "did you mean `geoLatency`?",
             ),
             ("[ports]\nmqtt = \"x\"\n", 2, "invalid type"),
+            (
+                "[[dps.linked-hub]]\nregion = \"eastus\"\nconnection-string = \"HostName=h\"\n",
+                3,
+                "`SharedAccessKey` is missing",
+            ),
+            (
+                "[[dps.linked-hub]]\nregion = \"eastus\"\nwieght = 2\n",
+                3,
+                "did you mean `weight`?",
+            ),
             ("[ports\n", 1, ""),
         ];
         for (text, line, sentence) in rows {
@@ -562,6 +635,11 @@ mod tests {
         let hub = |name: &str, address: &str| {
             format!("[[hub]]\nname = \"{name}\"\naddress = \"{address}\"\n")
         };
+        let linked = |host: &str| {
+            format!(
+                "[[dps.linked-hub]]\nregion = \"eastus\"\nconnection-string = \"HostName={host};SharedAccessKeyName=iothubowner;SharedAccessKey=MDEyMzQ1Njc4OWFiY2RlZg==\"\n"
+            )
+        };
         let rows = [
             (
                 hub("a", "127.0.0.1") + &hub("A", "127.0.0.2"),
@@ -574,6 +652,15 @@ mod tests {
             (hub("a", "127.0.0.10"), "and the DPS share the address"),
             (hub("a_b", "127.0.0.1"), "letters, digits and dashes"),
             (hub("a", "127.0.0.1") + "weight = 0\n", "is not 1 to 1000"),
+            (
+                linked("h.net") + &linked("H.net"),
+                "the hub H.net is linked twice",
+            ),
+            (linked("h.net") + "weight = 1001\n", "h.net: weight 1001"),
+            (
+                linked("a.azure-devices.net") + &hub("a", "127.0.0.1"),
+                "is [[hub]] a, which is linked already",
+            ),
         ];
         for (text, sentence) in rows {
             let error = Config::parse(&text, Path::new("a.toml"))
@@ -583,5 +670,20 @@ mod tests {
                 .to_string();
             assert!(error.contains(sentence), "{text:?}: {error}");
         }
+    }
+
+    #[test]
+    fn a_hub_that_runs_elsewhere_is_linked_as_it_says() {
+        let text = "[[dps.linked-hub]]\nregion = \"westus\"\nweight = 3\naddress = \"10.0.0.1\"\n\
+            connection-string = \"HostName=h.net;SharedAccessKeyName=p;SharedAccessKey=MDEyMzQ1Njc4OWFiY2RlZg==\"\n";
+        let config = Config::parse(text, Path::new("a.toml")).unwrap();
+        let config = config.check().unwrap();
+        let hub = &config.dps.linked_hubs[0];
+        assert_eq!(
+            (hub.host(), hub.region.as_str(), hub.weight),
+            ("h.net", "westus", 3)
+        );
+        let address = Some(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)));
+        assert_eq!((hub.address, hub.apply_allocation_policy), (address, true));
     }
 }
