@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use azimuth_broker::{
-    Behind, Consumer, Envelopes, FrontDoor, FrontDoorConfig, Lane, Ledger, Presence,
+    Backend, Behind, Consumer, Envelopes, FrontDoor, FrontDoorConfig, Lane, Ledger, Presence,
 };
 use azimuth_clock::Clock;
 use azimuth_storage::{Change, Expect, Key, Store};
@@ -48,6 +48,17 @@ impl Dps {
             stop,
             thread: Some(thread),
         })
+    }
+
+    /// Opens on the caller's own runtime and hands out the front door, for streams that come another
+    /// way than over a socket. What runs behind it ends with that runtime.
+    pub async fn open(
+        config: DpsConfig,
+        clock: Arc<dyn Clock>,
+    ) -> Result<FrontDoor<impl Backend>, Error> {
+        let store = open_store(&config)?;
+        let (door, _) = open(config, store, clock, CancellationToken::new()).await?;
+        Ok(door)
     }
 }
 

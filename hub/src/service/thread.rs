@@ -104,7 +104,8 @@ async fn serve(
     registry.live().write_down();
 }
 
-async fn open(
+/// Everything between a foundation and an open front door.
+pub async fn open(
     config: HubConfig,
     foundation: Foundation,
     clock: Arc<dyn Clock>,
