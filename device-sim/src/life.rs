@@ -381,10 +381,11 @@ mod tests {
     use crate::plan::{Credential, Who};
     use crate::step::Silent;
 
-    #[test]
-    fn the_task_of_a_device_stays_small() {
+    const HUB: &str = "no-such-name.invalid";
+
+    fn shared() -> Rc<Shared> {
         let key = "A".repeat(44);
-        let text = format!("HostName=h.net;SharedAccessKeyName=device;SharedAccessKey={key}");
+        let text = format!("HostName={HUB};SharedAccessKeyName=device;SharedAccessKey={key}");
         let who = Who::Named(vec!["d".into()]);
         let plan = Plan::new(who, Credential::HubPolicy(text.parse().unwrap()), None);
         let tls = rustls::ClientConfig::builder_with_provider(Arc::new(default_provider()))
@@ -392,13 +393,14 @@ mod tests {
             .unwrap()
             .with_root_certificates(rustls::RootCertStore::empty())
             .with_no_client_auth();
-        let plan = Arc::new(plan);
-        let clock = Arc::new(SystemClock);
-        let device = Device::new(plan.clone(), 0, clock.now()).unwrap();
-        let shared = Rc::new(Shared {
-            plan,
+        Rc::new(Shared {
+            // Nobody listens there.
+            plan: Arc::new(Plan {
+                hub_port: 1,
+                ..plan
+            }),
             tls: TlsConnector::from(Arc::new(tls)),
-            clock,
+            clock: Arc::new(SystemClock),
             observer: Arc::new(Silent),
             progress: Arc::default(),
             stop: CancellationToken::new(),
@@ -408,8 +410,25 @@ mod tests {
             resolver: Resolver::default(),
             scratch: Scratch::new(),
             latencies: RefCell::new(Latencies::new()),
-        });
+        })
+    }
+
+    #[test]
+    fn the_task_of_a_device_stays_small() {
+        let shared = shared();
+        let device = Device::new(shared.plan.clone(), 0, shared.clock.now()).unwrap();
         let bytes = std::mem::size_of_val(&live(device, 0, shared));
         assert!(bytes <= 1536, "{bytes}");
+    }
+
+    #[tokio::test]
+    async fn a_name_is_asked_for_again_when_its_address_failed() {
+        let shared = shared();
+        let moved = [127, 0, 0, 1].into();
+        shared.resolver.know(HUB, moved, shared.clock.now());
+        for kind in [FaultKind::ConnectRefused, FaultKind::Dns] {
+            let line = open(&shared, Endpoint::Hub(HUB.into()), 0).await;
+            assert_eq!(line.map(drop).unwrap_err().kind, kind);
+        }
     }
 }

@@ -56,6 +56,11 @@ impl Resolver {
         self.memory.borrow_mut().forget(host, failed);
     }
 
+    #[cfg(test)]
+    pub(crate) fn know(&self, host: &str, address: IpAddr, now: Instant) {
+        self.memory.borrow_mut().learn(host, vec![address], now);
+    }
+
     async fn ask(&self, host: &str, now: Instant) -> Result<IpAddr, String> {
         let question = self
             .asked

@@ -365,7 +365,12 @@ impl Device {
     fn next_wait(&mut self) -> Duration {
         let back_off = self.plan.back_off;
         let doubled = 2u32.saturating_pow(self.tries.saturating_sub(1).min(31));
-        let longest = back_off.first.saturating_mul(doubled).min(back_off.most);
+        // With half a minute left, a wait of 16 s would miss a hub that comes back in time.
+        let most = match self.stop_by {
+            Some(_) => back_off.most.min(back_off.first.saturating_mul(4)),
+            None => back_off.most,
+        };
+        let longest = back_off.first.saturating_mul(doubled).min(most);
         let share = 1.0 - 0.5 * self.chance.draw(Question::BackOff, self.waits);
         self.waits += 1;
         longest.mul_f64(share)

@@ -458,6 +458,12 @@ fn a_device_that_is_stopped_without_its_hub_comes_back_with_what_is_due() {
     let soon = bench.deadline().unwrap();
     assert!(soon <= told + 1000, "{soon}, {told}, {before}");
     assert_eq!(bench.time(soon + 1), [format!("dial {HUB}")]);
+    for _ in 0..4 {
+        bench.lost();
+        let wait = bench.deadline().unwrap() - bench.at;
+        assert!(wait <= 4000, "{wait}");
+        assert_eq!(bench.time(bench.at + wait + 1), [format!("dial {HUB}")]);
+    }
     let done = bench.connack(ConnectReturnCode::Success);
     assert!(done.contains(&"PUBLISH 2 dup".to_owned()), "{done:?}");
     assert!(!bench.device.over());
