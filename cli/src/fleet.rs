@@ -2,8 +2,11 @@
 //!
 //! What may not enter: how a device behaves.
 
+mod alarm;
+mod progress;
+mod slot;
+
 use std::collections::HashMap;
-use std::io::{IsTerminal, Write};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,13 +16,16 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use azimuth_certs::without_resumption;
 use azimuth_device_sim::{
-    Credential, Dps, Fleet, Observer, Plan, Report, Shard, Silent, Snapshot, Sources, Step, Who,
+    Credential, Dps, Fleet, Observer, Plan, Report, Shard, Silent, Sources, Step, Who,
 };
 use azimuth_wire::connection_string::ConnectionString;
 use clap::Args;
 use ipnet::IpNet;
 use tokio_util::sync::CancellationToken;
 
+use self::alarm::Alarm;
+use self::progress::Shown;
+use self::slot::Slot;
 use crate::config::Config;
 use crate::paste::{DpsPaste, Paste};
 use crate::services;
@@ -103,6 +109,10 @@ pub struct DeviceSim {
     /// Run only the devices of shard i of n, counted from 1: a fleet over several processes
     #[arg(long, value_name = "I/N")]
     shard: Option<String>,
+    /// Share a folder with other processes of this fleet, such as replicas of a container: each takes the
+    /// first free slot and its devices, {n} from 1 to --count in slot 1, on from there in slot 2 …
+    #[arg(long, conflicts_with = "shard", value_name = "FOLDER")]
+    slots: Option<PathBuf>,
     /// A device fails after this many failed tries in a row [default: it never gives up]
     #[arg(long, value_name = "N")]
     give_up_after: Option<u32>,
@@ -127,7 +137,8 @@ impl Observer for Steps {
 impl DeviceSim {
     pub fn run(self, config: Config) -> anyhow::Result<ExitCode> {
         let paste = Paste::load(config.connect_folder());
-        let plan = self.plan(&config, paste.as_ref().ok())?;
+        let slot = self.slots.as_deref().map(Slot::take).transpose()?;
+        let plan = self.plan(&config, paste.as_ref().ok(), slot.as_ref())?;
         let ca = match (&self.ca, paste) {
             (Some(file), _) => file.clone(),
             (None, Ok(paste)) => paste.ca_file,
@@ -139,11 +150,16 @@ impl DeviceSim {
         } else {
             Arc::new(Silent)
         };
+        let observer = Arc::new(Alarm::new(services::clock(), observer));
+        let shown = Shown::new();
+        if let Some(slot) = &slot {
+            shown.say(&slot.line(&plan));
+        }
         let fleet = Fleet::new(plan, tls, services::clock(), observer)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let report = runtime.block_on(run_fleet(fleet))?;
+        let report = runtime.block_on(run_fleet(fleet, shown))?;
         if self.json {
             println!("{}", serde_json::to_string_pretty(&report)?);
         } else {
@@ -156,7 +172,12 @@ impl DeviceSim {
         })
     }
 
-    fn plan(&self, config: &Config, paste: Option<&Paste>) -> anyhow::Result<Plan> {
+    fn plan(
+        &self,
+        config: &Config,
+        paste: Option<&Paste>,
+        slot: Option<&Slot>,
+    ) -> anyhow::Result<Plan> {
         let mut addresses: HashMap<String, IpAddr> = HashMap::new();
         for hub in paste.iter().flat_map(|paste| &paste.hubs) {
             addresses.extend(hub.dial.map(|dial| (hub.host_name.to_lowercase(), dial)));
@@ -173,21 +194,7 @@ impl DeviceSim {
             );
         }
         let (credential, provisioning) = self.credential(config, paste)?;
-        let who = match &credential {
-            Credential::ConnectionString(string) => {
-                let device = string
-                    .device_id()
-                    .context("the connection string names no device")?;
-                Who::Named(vec![device.to_string()])
-            }
-            _ if self.count == 1 && !self.name.contains("{n}") => {
-                Who::Named(vec![self.name.clone()])
-            }
-            _ => Who::Numbered {
-                name: self.name.clone(),
-                count: self.count,
-            },
-        };
+        let who = self.who(&credential, slot)?;
         let mut plan = Plan::new(who, credential, provisioning);
         plan.addresses = addresses;
         plan.hub_port = config.ports.mqtt;
@@ -208,6 +215,27 @@ impl DeviceSim {
         plan.give_up_after = self.give_up_after;
         plan.shard = self.shard()?;
         Ok(plan)
+    }
+
+    fn who(&self, credential: &Credential, slot: Option<&Slot>) -> anyhow::Result<Who> {
+        let name = match credential {
+            Credential::ConnectionString(string) => string
+                .device_id()
+                .context("the connection string names no device")?
+                .to_string(),
+            Credential::GroupKey(_) | Credential::DeviceKey(_) | Credential::HubPolicy(_) => {
+                self.name.clone()
+            }
+        };
+        let first = slot.map_or(Ok(1), |slot| slot.first(&name, self.count))?;
+        let one = matches!(credential, Credential::ConnectionString(_))
+            || (self.count == 1 && !name.contains("{n}"));
+        Ok(if one {
+            Who::Named(vec![name])
+        } else {
+            let count = self.count;
+            Who::Numbered { name, first, count }
+        })
     }
 
     fn credential(
@@ -317,53 +345,29 @@ pub fn start(
     Ok(tokio::spawn(fleet.run(stop)))
 }
 
-/// Runs a fleet on a thread of its own, with its progress on this one. Ctrl-C ends it with a report.
-async fn run_fleet(fleet: Fleet) -> anyhow::Result<Report> {
+/// Runs a fleet on a thread of its own, with its progress on this one. Ctrl-C and SIGTERM end it with a
+/// report.
+async fn run_fleet(fleet: Fleet, mut shown: Shown) -> anyhow::Result<Report> {
     let stop = CancellationToken::new();
     let progress = fleet.progress();
     let mut running = tokio::spawn(fleet.run(stop.clone()));
-    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    let mut tick = tokio::time::interval(shown.period());
     tick.tick().await;
     let stopped = services::stopped();
     tokio::pin!(stopped);
-    let terminal = std::io::stderr().is_terminal();
     loop {
         tokio::select! {
             report = &mut running => {
-                if terminal {
-                    eprintln!();
-                }
+                shown.end();
                 return Ok(report?);
             }
             asked = &mut stopped, if !stop.is_cancelled() => {
                 asked?;
                 stop.cancel();
             }
-            _ = tick.tick() => {
-                let line = progress_line(&progress.snapshot());
-                if terminal {
-                    eprint!("\r{line}\x1b[K");
-                    let _ = std::io::stderr().flush();
-                } else {
-                    eprintln!("{line}");
-                }
-            }
+            _ = tick.tick() => shown.show(&progress),
         }
     }
-}
-
-fn progress_line(now: &Snapshot) -> String {
-    format!(
-        "{} started, {} provisioned, {} online, {} failed; messages: {} due, {} acknowledged, {} resent; {} reconnects",
-        now.started,
-        now.provisioned,
-        now.online,
-        now.failed,
-        now.due,
-        now.acknowledged,
-        now.resent,
-        now.reconnects
-    )
 }
 
 fn region_sources(config: &Config, region: &str) -> anyhow::Result<Sources> {

@@ -67,7 +67,7 @@ struct Common {
     /// HTTPS port; Azure's clients hard-code 443 [default: 443]
     #[arg(long, global = true, env = "AZIMUTH_HTTPS_PORT", value_name = "PORT")]
     https_port: Option<u16>,
-    /// What is logged, for example `info` or `azimuth_broker=debug` [default: warn]
+    /// What is logged, for example `info` or `azimuth_broker=debug` [default: warn,progress=info]
     #[arg(long, global = true, env = "AZIMUTH_LOG", value_name = "FILTER")]
     log: Option<String>,
 }

@@ -74,6 +74,7 @@ async fn measure(count: u64) {
     let mut plan = Plan::new(
         Who::Numbered {
             name: "contoso-simdevice-{n}".into(),
+            first: 1,
             count,
         },
         Credential::HubPolicy(text.parse().unwrap()),

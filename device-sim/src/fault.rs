@@ -32,8 +32,14 @@ pub enum FaultKind {
     TlsExpired,
     /// Anything else of TLS.
     Tls,
-    /// The connection was closed or reset after it had come about.
+    /// The server ended the connection in good order: it stops, refuses, or the device came twice.
     Closed,
+    /// The stream ended without TLS's goodbye: the server's process is gone.
+    Cut,
+    /// TCP was reset.
+    Reset,
+    /// A PINGREQ was not answered in time.
+    PingLost,
     /// An answer did not come in time.
     NoAnswer,
     /// What came is not MQTT 3.1.1, or not what Azure answers.
@@ -63,7 +69,9 @@ impl Fault {
         match error.kind() {
             io::ErrorKind::ConnectionRefused => Self::new(
                 FaultKind::ConnectRefused,
-                format!("{place} refuses the connection: is it started, and is the port right?"),
+                format!(
+                    "{place} refuses the connection: nobody listens at this address. Is it started, and is the port right? A container that started anew may have another address; names are asked for again at the next try"
+                ),
             ),
             io::ErrorKind::AddrNotAvailable | io::ErrorKind::AddrInUse => Self::new(
                 FaultKind::Unreachable,
@@ -79,18 +87,34 @@ impl Fault {
                 ),
             ),
             io::ErrorKind::TimedOut => Self::timeout(place),
-            _ => Self::new(
-                FaultKind::Unreachable,
-                format!("{place} cannot be reached: {error}"),
-            ),
+            _ => Self::unreachable(place, error),
         }
+    }
+
+    fn unreachable(place: &str, error: &io::Error) -> Self {
+        Self::new(
+            FaultKind::Unreachable,
+            format!(
+                "{place} cannot be reached: {error}. Is there a route to it? In a container: is this one attached to a network that the server is in, and does the server run?"
+            ),
+        )
+    }
+
+    /// A name without an address.
+    pub(crate) fn unknown_name(host: &str, reason: &str) -> Self {
+        Self::new(
+            FaultKind::Dns,
+            format!(
+                "the name {host} cannot be resolved: {reason}. In a container: is this one attached to the network that has {host} as an alias, and does the server run? Elsewhere: add it to the hosts file, or say which address to dial with `--resolve {host}=ADDRESS`"
+            ),
+        )
     }
 
     pub(crate) fn timeout(place: &str) -> Self {
         Self::new(
             FaultKind::ConnectTimeout,
             format!(
-                "{place} did not finish TCP and TLS in time: it is overloaded, or a firewall drops packets. Try a slower ramp"
+                "{place} did not finish TCP and TLS in time: a firewall or a cut network drops packets, or it is overloaded. In a container: is the server still attached to this network? Under load: use a slower ramp"
             ),
         )
     }
@@ -102,7 +126,31 @@ impl Fault {
             .and_then(|inner| inner.downcast_ref::<rustls::Error>());
         match tls {
             Some(tls) => Self::tls(place, tls),
-            None => Self::new(
+            None => Self::broken_below_tls(place, error),
+        }
+    }
+
+    fn broken_below_tls(place: &str, error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => Self::new(
+                FaultKind::Cut,
+                format!(
+                    "{place} ended the stream without a goodbye of TLS: its process was killed, something between cut the line, or the port does not speak TLS"
+                ),
+            ),
+            io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe => Self::new(
+                FaultKind::Reset,
+                format!(
+                    "{place} reset the connection: its process was killed, or something between cut the line"
+                ),
+            ),
+            io::ErrorKind::TimedOut
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::NetworkDown => Self::unreachable(place, error),
+            _ => Self::new(
                 FaultKind::Closed,
                 format!(
                     "{place} broke the connection: {error}. `azimuth why` tells Azimuth's reasons"
@@ -123,12 +171,14 @@ impl Fault {
             Bad::UnknownIssuer | Bad::BadSignature => Self::new(
                 FaultKind::TlsUntrusted,
                 format!(
-                    "the certificate of {place} is signed by a CA that is not trusted here: give its CA file"
+                    "the certificate of {place} is signed by a CA that is not trusted here: give its CA file with `--ca`. In a container: does the volume with the CA belong to this server, and was the CA made anew since?"
                 ),
             ),
             Bad::NotValidForName | Bad::NotValidForNameContext { .. } => Self::new(
                 FaultKind::TlsName,
-                format!("the certificate of {place} does not name this host: {reason}"),
+                format!(
+                    "the certificate of {place} does not name this host: {reason}. Dial it by a name that the certificate has, or add the name to `host-names` of the service; a container that took over an old address answers so, too"
+                ),
             ),
             Bad::Expired
             | Bad::ExpiredContext { .. }
@@ -145,11 +195,13 @@ impl Fault {
         }
     }
 
-    /// The peer ended the stream without a word.
+    /// The peer ended the stream in good order.
     pub(crate) fn closed(place: &str) -> Self {
         Self::new(
             FaultKind::Closed,
-            format!("{place} closed the connection; `azimuth why` tells Azimuth's reasons"),
+            format!(
+                "{place} closed the connection: it stops, or the same device connected elsewhere, or a rule was broken; `azimuth why` tells Azimuth's reasons"
+            ),
         )
     }
 }
@@ -174,6 +226,9 @@ impl fmt::Display for FaultKind {
             Self::TlsExpired => "tls-expired".into(),
             Self::Tls => "tls".into(),
             Self::Closed => "closed".into(),
+            Self::Cut => "cut".into(),
+            Self::Reset => "reset".into(),
+            Self::PingLost => "ping-lost".into(),
             Self::NoAnswer => "no-answer".into(),
             Self::Protocol => "protocol".into(),
             Self::ProvisioningConnack(code) => format!("provisioning-connack-{code}").into(),

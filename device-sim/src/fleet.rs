@@ -2,7 +2,7 @@
 //!
 //! A fleet has one thread of its own; more cores are used by more shards.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ use crate::latency::Latencies;
 use crate::life::{Shared, live};
 use crate::plan::Plan;
 use crate::progress::Progress;
-use crate::report::{Faults, Report};
+use crate::report::Report;
 use crate::resolve::Resolver;
 use crate::step::Observer;
 use crate::transport::Scratch;
@@ -89,23 +89,32 @@ impl Fleet {
             clock: self.clock,
             observer: self.observer,
             progress: self.progress,
-            // A child, so that the end of the time does not stop whoever else holds `stop`.
-            stop: stop.child_token(),
+            stop: CancellationToken::new(),
+            hurry: CancellationToken::new(),
+            leave_by: Cell::default(),
             connects: Semaphore::new(self.plan.connects_at_once),
             resolver: Resolver::default(),
             scratch: Scratch::new(),
             latencies: RefCell::new(Latencies::new()),
-            faults: RefCell::default(),
             plan: self.plan,
         });
         let mut devices = JoinSet::new();
         tokio::select! {
-            () = shared.stop.cancelled() => {}
-            () = end_of_time(&shared, begin) => {}
+            biased;
+            () = stop.cancelled() => {}
+            () = end_of_time(&shared, begin) => {
+                shared.end(shared.plan.drain);
+                tokio::select! {
+                    biased;
+                    () = stop.cancelled() => {}
+                    () = all_ended(&mut devices) => {}
+                }
+            }
             () = start_and_wait(&shared, begin, &mut devices) => {}
         }
-        shared.stop.cancel();
-        while devices.join_next().await.is_some() {}
+        shared.end(shared.plan.drain_when_stopped);
+        shared.hurry.cancel();
+        all_ended(&mut devices).await;
         sum_up(&shared, begin)
     }
 }
@@ -126,6 +135,10 @@ async fn start_and_wait(shared: &Rc<Shared>, begin: Instant, devices: &mut JoinS
             devices.spawn_local(live(device, number, shared.clone()));
         }
     }
+    all_ended(devices).await;
+}
+
+async fn all_ended(devices: &mut JoinSet<()>) {
     while devices.join_next().await.is_some() {}
 }
 
@@ -152,12 +165,11 @@ async fn end_of_time(shared: &Shared, begin: Instant) {
 fn sum_up(shared: &Shared, begin: Instant) -> Report {
     let took = shared.clock.now().saturating_duration_since(begin);
     let counts = shared.progress.snapshot();
-    let faults: Faults = shared.faults.take();
     Report::new(
         &shared.plan,
         took,
         counts,
         &shared.latencies.borrow(),
-        faults,
+        &shared.progress.losses(),
     )
 }

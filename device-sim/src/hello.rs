@@ -131,6 +131,7 @@ mod tests {
         );
         let who = Who::Numbered {
             name: "d{n}".into(),
+            first: 1,
             count: 2,
         };
         let plan = Plan::new(who, Credential::HubPolicy(text.parse().unwrap()), None);

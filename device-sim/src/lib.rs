@@ -34,6 +34,6 @@ pub use fault::{Fault, FaultKind};
 pub use fleet::Fleet;
 pub use plan::{BackOff, Credential, Dps, Plan, Shard, Who};
 pub use progress::{Progress, Snapshot};
-pub use report::{Devices, FaultRow, Latency, Messages, Report};
+pub use report::{Devices, FaultRow, HubRow, Latency, Messages, Outages, Report};
 pub use sources::Sources;
 pub use step::{Observer, Silent, Step};

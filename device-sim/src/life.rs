@@ -1,9 +1,10 @@
 //! Leads one device through its life: carries out what the pure device decides, on one line at a
 //! time. One task per device, so what is alive across a wait must be small.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use azimuth_clock::Clock;
 use azimuth_wire::time::unix_seconds;
@@ -15,10 +16,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::device::{Count, Device, Endpoint, Now, Output};
 use crate::fault::{Fault, FaultKind};
-use crate::latency::{Latencies, record};
+use crate::latency::{HubIndex, Latencies, record};
 use crate::plan::Plan;
 use crate::progress::{Progress, online_after};
-use crate::report::Faults;
 use crate::resolve::Resolver;
 use crate::step::{Observer, Step};
 use crate::transport::{self, Line, Scratch};
@@ -30,12 +30,16 @@ pub(crate) struct Shared {
     pub clock: Arc<dyn Clock>,
     pub observer: Arc<dyn Observer>,
     pub progress: Arc<Progress>,
+    /// No message becomes due any more; what is due has until `leave_by`.
     pub stop: CancellationToken,
+    /// Cancelled with or after `stop`, when `leave_by` has come nearer.
+    pub hurry: CancellationToken,
+    /// None until `stop` is cancelled.
+    pub leave_by: Cell<Option<Instant>>,
     pub connects: Semaphore,
     pub resolver: Resolver,
     pub scratch: Scratch,
     pub latencies: RefCell<Latencies>,
-    pub faults: RefCell<Faults>,
 }
 
 impl Shared {
@@ -44,6 +48,14 @@ impl Shared {
             at: self.clock.now(),
             unix: unix_seconds(self.clock.utc()),
         }
+    }
+
+    /// Ends the time of messages, and gives those that are due `drain` from now, or less.
+    pub(crate) fn end(&self, drain: Duration) {
+        let by = self.clock.now() + drain;
+        let before = self.leave_by.get().unwrap_or(by);
+        self.leave_by.set(Some(before.min(by)));
+        self.stop.cancel();
     }
 }
 
@@ -61,19 +73,21 @@ pub(crate) async fn live(device: Device, number: u64, shared: Rc<Shared>) {
         number,
         line: None,
         permit: None,
+        stopping: Stopping::No,
         online: false,
-        connected: false,
+        lost: false,
+        hub: None,
+        moved: false,
         shared: &shared,
     };
     shared.progress.note_start();
-    let mut stopping = false;
     loop {
         // Boxed: it is there for moments, and large.
         Box::pin(life.carry_out()).await;
         if life.device.over() {
             break;
         }
-        let event = life.wait(stopping).await;
+        let event = life.wait().await;
         let now = shared.now();
         match event {
             Event::Packet(packet) => {
@@ -87,11 +101,25 @@ pub(crate) async fn live(device: Device, number: u64, shared: Rc<Shared>) {
                 life.device.handle_lost(fault, now);
             }
             Event::Time => life.device.handle_timeout(now),
-            Event::Stop => {
-                stopping = true;
-                life.device.handle_stop(now);
-            }
+            Event::Stop => life.hear_stop(now),
         }
+    }
+}
+
+/// What the device has heard of the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stopping {
+    No,
+    Stopped,
+    Hurried,
+}
+
+/// Comes back when there is something about the end that was not heard yet.
+async fn next_stop(shared: &Shared, heard: Stopping) {
+    match heard {
+        Stopping::No => shared.stop.cancelled().await,
+        Stopping::Stopped => shared.hurry.cancelled().await,
+        Stopping::Hurried => std::future::pending().await,
     }
 }
 
@@ -100,13 +128,19 @@ struct Life<'a> {
     number: u64,
     line: Option<Box<Line>>,
     permit: Option<SemaphorePermit<'a>>,
+    stopping: Stopping,
     online: bool,
-    connected: bool,
+    /// Whether it lost its connection before.
+    lost: bool,
+    /// Of its latest connection.
+    hub: Option<HubIndex>,
+    /// Whether it changed its hub before.
+    moved: bool,
     shared: &'a Shared,
 }
 
 impl<'a> Life<'a> {
-    async fn wait(&mut self, stopping: bool) -> Event {
+    async fn wait(&mut self) -> Event {
         let shared = self.shared;
         let deadline = self.device.deadline();
         let wait = deadline.map(|by| by.saturating_duration_since(shared.clock.now()));
@@ -125,10 +159,19 @@ impl<'a> Life<'a> {
         };
         tokio::select! {
             biased;
-            () = shared.stop.cancelled(), if !stopping => Event::Stop,
+            () = next_stop(shared, self.stopping) => Event::Stop,
             read = read => read.map_or_else(Event::Lost, Event::Packet),
             () = sleep => Event::Time,
         }
+    }
+
+    fn hear_stop(&mut self, now: Now) {
+        self.stopping = match self.stopping {
+            Stopping::No => Stopping::Stopped,
+            Stopping::Stopped | Stopping::Hurried => Stopping::Hurried,
+        };
+        let by = self.shared.leave_by.get();
+        self.device.handle_stop(by.unwrap_or(now.at), now);
     }
 
     /// Packets that came along with one, so that one write answers them all. A device that has
@@ -204,43 +247,82 @@ impl<'a> Life<'a> {
 
     async fn dial(&mut self, endpoint: Endpoint) {
         let shared = self.shared;
+        let number = self.number;
         let open = async {
             let permit = shared.connects.acquire().await;
             let permit = permit.expect("the semaphore is never closed");
-            let line = open(shared, endpoint, self.number).await;
+            let line = open(shared, endpoint, number).await;
             (permit, line)
         };
-        let opened = tokio::select! {
-            biased;
-            () = shared.stop.cancelled() => None,
-            opened = open => Some(opened),
+        tokio::pin!(open);
+        let opened = loop {
+            tokio::select! {
+                biased;
+                () = next_stop(shared, self.stopping) => self.hear_stop(shared.now()),
+                () = self.end() => self.device.handle_timeout(shared.now()),
+                opened = &mut open => break opened,
+            }
+            // Who has nothing to send, or no time left, does not wait for the line.
+            if self.device.over() {
+                return;
+            }
         };
         let now = shared.now();
         match opened {
-            // The stop is noticed once more, in `wait`.
-            None => {}
-            Some((permit, Ok(line))) => {
+            (permit, Ok(line)) => {
                 self.permit = Some(permit);
                 self.line = Some(line);
                 self.device.handle_line(now);
             }
-            Some((_, Err(fault))) => self.device.handle_lost(fault, now),
+            (_, Err(fault)) => self.device.handle_lost(fault, now),
+        }
+    }
+
+    /// The time by which a device that is told to stop must have left.
+    async fn end(&self) {
+        match self.shared.leave_by.get() {
+            None => std::future::pending().await,
+            Some(by) => {
+                let left = by.saturating_duration_since(self.shared.clock.now());
+                tokio::time::sleep(left).await;
+            }
         }
     }
 
     fn tell(&mut self, step: &Step) {
         let shared = self.shared;
-        shared.progress.note_step(step, self.online, self.connected);
-        self.online = online_after(step).unwrap_or(self.online);
+        let was_online = self.online;
+        shared
+            .progress
+            .note_step(step, was_online, self.hub.is_some());
+        self.online = online_after(step).unwrap_or(was_online);
         let mut latencies = shared.latencies.borrow_mut();
         match step {
-            Step::Assigned { took, .. } => record(&mut latencies.provision, *took),
-            Step::Connected { took, .. } => {
-                self.connected = true;
-                record(&mut latencies.connect, *took);
+            Step::Assigned { hub, took, .. } => {
+                record(&mut latencies.provision, *took);
+                let other = self
+                    .hub
+                    .is_some_and(|latest| *latencies.at(latest).host != **hub);
+                if other && !self.moved {
+                    self.moved = true;
+                    shared.progress.note_move();
+                }
             }
-            Step::Lost { fault } | Step::Failed { fault } => {
-                shared.faults.borrow_mut().note(self.device.name(), fault);
+            Step::Connected { hub, took } => {
+                let hub = latencies.find(hub);
+                record(&mut latencies.at(hub).connect, *took);
+                if let Some(latest) = self.hub.replace(hub) {
+                    latencies.at(latest).devices -= 1;
+                }
+                latencies.at(hub).devices += 1;
+            }
+            Step::Lost { fault, .. } | Step::Failed { fault, .. } => {
+                let device = self.device.name();
+                shared.progress.note_fault(device, fault, was_online);
+                if was_online && !self.lost {
+                    self.lost = true;
+                    shared.progress.note_first_loss();
+                }
             }
             Step::Registering
             | Step::ProvisioningConnected
@@ -258,9 +340,13 @@ impl<'a> Life<'a> {
 
     fn count(&self, count: Count) {
         self.shared.progress.note_count(count);
-        if let Count::Acknowledged(late) = count {
-            let mut latencies = self.shared.latencies.borrow_mut();
-            record(&mut latencies.telemetry, late);
+        let mut latencies = self.shared.latencies.borrow_mut();
+        match (count, self.hub) {
+            (Count::Acknowledged(late), Some(hub)) => {
+                record(&mut latencies.at(hub).telemetry, late);
+            }
+            (Count::Outage { took, .. }, _) => record(&mut latencies.outage, took),
+            (Count::Acknowledged(_) | Count::Due(_) | Count::Sent | Count::Resent, _) => {}
         }
     }
 }
@@ -277,10 +363,12 @@ async fn open(shared: &Shared, endpoint: Endpoint, number: u64) -> Result<Box<Li
     };
     let now = shared.clock.now();
     let address = shared.resolver.address(plan, host, port, told, now).await?;
-    let source = plan.sources.pick(number / plan.shard.of.max(1));
-    transport::dial(&shared.tls, host, address, source)
-        .await
-        .map(Box::new)
+    let place = plan.place(number) / plan.shard.of.max(1);
+    let line = transport::dial(&shared.tls, host, address, plan.sources.pick(place)).await;
+    if line.is_err() {
+        shared.resolver.note_failure(host, address.ip());
+    }
+    line.map(Box::new)
 }
 
 #[cfg(test)]
@@ -293,10 +381,11 @@ mod tests {
     use crate::plan::{Credential, Who};
     use crate::step::Silent;
 
-    #[test]
-    fn the_task_of_a_device_stays_small() {
+    const HUB: &str = "no-such-name.invalid";
+
+    fn shared() -> Rc<Shared> {
         let key = "A".repeat(44);
-        let text = format!("HostName=h.net;SharedAccessKeyName=device;SharedAccessKey={key}");
+        let text = format!("HostName={HUB};SharedAccessKeyName=device;SharedAccessKey={key}");
         let who = Who::Named(vec!["d".into()]);
         let plan = Plan::new(who, Credential::HubPolicy(text.parse().unwrap()), None);
         let tls = rustls::ClientConfig::builder_with_provider(Arc::new(default_provider()))
@@ -304,23 +393,42 @@ mod tests {
             .unwrap()
             .with_root_certificates(rustls::RootCertStore::empty())
             .with_no_client_auth();
-        let plan = Arc::new(plan);
-        let clock = Arc::new(SystemClock);
-        let device = Device::new(plan.clone(), 0, clock.now()).unwrap();
-        let shared = Rc::new(Shared {
-            plan,
+        Rc::new(Shared {
+            // Nobody listens there.
+            plan: Arc::new(Plan {
+                hub_port: 1,
+                ..plan
+            }),
             tls: TlsConnector::from(Arc::new(tls)),
-            clock,
+            clock: Arc::new(SystemClock),
             observer: Arc::new(Silent),
             progress: Arc::default(),
             stop: CancellationToken::new(),
+            hurry: CancellationToken::new(),
+            leave_by: Cell::default(),
             connects: Semaphore::new(1),
             resolver: Resolver::default(),
             scratch: Scratch::new(),
             latencies: RefCell::new(Latencies::new()),
-            faults: RefCell::default(),
-        });
+        })
+    }
+
+    #[test]
+    fn the_task_of_a_device_stays_small() {
+        let shared = shared();
+        let device = Device::new(shared.plan.clone(), 0, shared.clock.now()).unwrap();
         let bytes = std::mem::size_of_val(&live(device, 0, shared));
         assert!(bytes <= 1536, "{bytes}");
+    }
+
+    #[tokio::test]
+    async fn a_name_is_asked_for_again_when_its_address_failed() {
+        let shared = shared();
+        let moved = [127, 0, 0, 1].into();
+        shared.resolver.know(HUB, moved, shared.clock.now());
+        for kind in [FaultKind::ConnectRefused, FaultKind::Dns] {
+            let line = open(&shared, Endpoint::Hub(HUB.into()), 0).await;
+            assert_eq!(line.map(drop).unwrap_err().kind, kind);
+        }
     }
 }

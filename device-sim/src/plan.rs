@@ -47,7 +47,8 @@ pub struct Plan {
     pub seed: u64,
     /// Life of a SAS token; it is renewed at 85 %.
     pub token_life: Duration,
-    /// What CONNECT announces, in whole seconds; a ping follows after three quarters of silence.
+    /// What CONNECT announces, in whole seconds; a ping follows when either side was silent for three
+    /// quarters of it.
     pub keep_alive: Duration,
     pub shard: Shard,
     /// TCP, TLS and CONNECT under way at a time.
@@ -55,15 +56,23 @@ pub struct Plan {
     pub back_off: BackOff,
     /// A device fails after this many failed tries in a row; `None` never gives up.
     pub give_up_after: Option<u32>,
-    /// How long acknowledgements are waited for at the end.
+    /// How long acknowledgements are waited for when `duration` is over. Devices without a
+    /// connection go on trying to connect, and send what is due.
     pub drain: Duration,
+    /// The same when the fleet is stopped from outside: whoever runs containers kills after 10 s.
+    pub drain_when_stopped: Duration,
 }
 
 /// The devices of a plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Who {
-    /// `name` with `{n}` replaced by 1, 2 … `count`. Without `{n}` only for a count of 1.
-    Numbered { name: String, count: u64 },
+    /// `name` with `{n}` replaced by `first` and the `count - 1` numbers after it. Without `{n}` only
+    /// for a count of 1.
+    Numbered {
+        name: String,
+        first: u64,
+        count: u64,
+    },
     /// Registration ids, or device ids where no DPS is asked.
     Named(Vec<String>),
 }
@@ -135,7 +144,8 @@ impl Plan {
                 most: Duration::from_secs(60),
             },
             give_up_after: None,
-            drain: Duration::from_secs(5),
+            drain: Duration::from_secs(30),
+            drain_when_stopped: Duration::from_secs(5),
         }
     }
 
@@ -166,9 +176,18 @@ impl Plan {
     /// The name of the device with this number, from 0. `None` is beyond the plan.
     pub fn name(&self, number: u64) -> Option<String> {
         match &self.who {
-            Who::Numbered { name, count } => (number < *count)
-                .then(|| name.replace("{n}", &number.saturating_add(1).to_string())),
+            Who::Numbered { name, first, count } => (number < *count)
+                .then(|| name.replace("{n}", &first.saturating_add(number).to_string())),
             Who::Named(names) => names.get(usize::try_from(number).ok()?).cloned(),
+        }
+    }
+
+    /// The place of the device with this number, from 0, among those of all slots: what chance and
+    /// source addresses go by, so that two slots do not send in step.
+    pub(crate) fn place(&self, number: u64) -> u64 {
+        match &self.who {
+            Who::Numbered { first, .. } => first.saturating_sub(1).saturating_add(number),
+            Who::Named(_) => number,
         }
     }
 
@@ -202,8 +221,15 @@ impl Plan {
     fn check_names(&self) -> Result<(), PlanError> {
         match &self.who {
             Who::Numbered { count: 0, .. } => Err(PlanError::NoDevices),
-            Who::Numbered { name, count } if *count > 1 && !name.contains("{n}") => {
+            Who::Numbered { name, count, .. } if *count > 1 && !name.contains("{n}") => {
                 Err(PlanError::SameName(name.clone(), *count))
+            }
+            Who::Numbered { first, count, .. } if first.checked_add(*count).is_none() => {
+                Err(PlanError::Range {
+                    what: "number of the first device",
+                    given: first.to_string(),
+                    allowed: "small enough to count on from it",
+                })
             }
             // The last name is the longest; the others differ in digits only.
             Who::Numbered { count, .. } => {

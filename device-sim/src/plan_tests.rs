@@ -20,7 +20,15 @@ fn group() -> Plan {
         id_scope: "0ne00002193".parse().unwrap(),
     };
     let credential = Credential::GroupKey(KEY.parse().unwrap());
-    Plan::new(Who::Numbered { name, count: 3 }, credential, Some(dps))
+    Plan::new(
+        Who::Numbered {
+            name,
+            first: 1,
+            count: 3,
+        },
+        credential,
+        Some(dps),
+    )
 }
 
 fn named(names: &[&str]) -> Who {
@@ -57,6 +65,7 @@ fn what_cannot_work_is_refused_with_a_sentence() {
             change(&|p| {
                 p.who = Who::Numbered {
                     name: "x{n}".into(),
+                    first: 1,
                     count: 0,
                 }
             }),
@@ -66,10 +75,21 @@ fn what_cannot_work_is_refused_with_a_sentence() {
             change(&|p| {
                 p.who = Who::Numbered {
                     name: "x".into(),
+                    first: 1,
                     count: 2,
                 }
             }),
             "no `{n}`",
+        ),
+        (
+            change(&|p| {
+                p.who = Who::Numbered {
+                    name: "x{n}".into(),
+                    first: u64::MAX,
+                    count: 2,
+                }
+            }),
+            "first device",
         ),
         (change(&|p| p.who = named(&["a/b"])), "registration id"),
         (change(&|p| p.who = named(&["a", "A"])), "`A` stands twice"),
@@ -163,4 +183,19 @@ fn shards_share_the_devices_out() {
     assert_eq!((of(0), of(1)), (vec![0, 2], vec![1]));
     assert_eq!(group().name(2).unwrap(), "contoso-simdevice-3");
     assert_eq!(group().name(3), None);
+}
+
+#[test]
+fn numbers_go_on_from_the_first() {
+    let of = |first| {
+        let name = "d{n}".into();
+        let count = 2;
+        let who = Who::Numbered { name, first, count };
+        let plan = Plan { who, ..group() };
+        let devices = [0, 1, 2].map(|number| plan.name(number));
+        (devices, plan.place(1))
+    };
+    let name = |number: u64| Some(format!("d{number}"));
+    assert_eq!(of(1), ([name(1), name(2), None], 1));
+    assert_eq!(of(101), ([name(101), name(102), None], 101));
 }

@@ -1,17 +1,20 @@
 //! How far a fleet is: counters that any thread may read while it runs.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard};
 
 use serde::Serialize;
 
 use crate::device::Count;
+use crate::fault::Fault;
+use crate::report::Faults;
 use crate::step::Step;
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
         /// Written by the fleet's thread, read by anyone.
         #[derive(Debug, Default)]
-        pub struct Progress { $($name: AtomicU64),* }
+        pub struct Progress { losses: Mutex<Losses>, $($name: AtomicU64),* }
 
         /// All counters at one time.
         #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -39,6 +42,12 @@ counters! {
     reconnects,
     /// Reconnects that a token's end was the reason of.
     renewals,
+    /// Devices that lost their connection to a hub at least once.
+    bereft,
+    /// Devices that were without their connection when they ended.
+    out,
+    /// Devices that another hub was assigned to when they registered again.
+    moved,
     /// Devices that gave up for good.
     failed,
     /// Devices that are done.
@@ -55,7 +64,42 @@ counters! {
     acknowledged,
 }
 
+/// What went wrong, by kind; rare, so a lock does.
+#[derive(Debug, Default)]
+pub(crate) struct Losses {
+    pub faults: Faults,
+    /// Those of the faults that ended a connection to a hub.
+    pub disconnections: Faults,
+}
+
 impl Progress {
+    /// The kinds of faults so far and how often each occurred, the most frequent first.
+    pub fn faults(&self) -> Vec<(String, u64)> {
+        self.losses().faults.counts()
+    }
+
+    pub(crate) fn losses(&self) -> MutexGuard<'_, Losses> {
+        self.losses
+            .lock()
+            .expect("no holder of this lock can panic")
+    }
+
+    pub(crate) fn note_fault(&self, device: &str, fault: &Fault, was_online: bool) {
+        let mut losses = self.losses();
+        losses.faults.note(device, fault);
+        if was_online {
+            losses.disconnections.note(device, fault);
+        }
+    }
+
+    pub(crate) fn note_first_loss(&self) {
+        self.bereft.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn note_move(&self) {
+        self.moved.fetch_add(1, Relaxed);
+    }
+
     pub(crate) fn note_start(&self) {
         self.started.fetch_add(1, Relaxed);
     }
@@ -99,6 +143,7 @@ impl Progress {
             Count::Sent => (&self.sent, 1),
             Count::Resent => (&self.resent, 1),
             Count::Acknowledged(_) => (&self.acknowledged, 1),
+            Count::Outage { over, .. } => (&self.out, u64::from(!over)),
         };
         counter.fetch_add(by, Relaxed);
     }

@@ -8,9 +8,9 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use crate::fault::Fault;
-use crate::latency::Latencies;
+use crate::latency::{AtHub, Latencies};
 use crate::plan::Plan;
-use crate::progress::Snapshot;
+use crate::progress::{Losses, Snapshot};
 
 /// The summary of one fleet, or of one shard of it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -26,6 +26,9 @@ pub struct Report {
     pub connect: Option<Latency>,
     /// From when a message was due to its PUBACK.
     pub telemetry: Option<Latency>,
+    pub outages: Outages,
+    /// By host name.
+    pub hubs: Vec<HubRow>,
     /// By kind, the most frequent first.
     pub faults: Vec<FaultRow>,
 }
@@ -45,6 +48,34 @@ pub struct Devices {
     pub renewals: u64,
     /// Connections a second, over the whole time.
     pub connects_per_second: f64,
+    /// Devices that another hub was assigned to when they registered again.
+    pub moved: u64,
+}
+
+/// Connections to a hub that were lost, by anything but the renewal of a token.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Outages {
+    /// Devices that lost their connection at least once.
+    pub devices: u64,
+    /// Of these, those that had none when they ended.
+    pub lasting: u64,
+    /// Connections lost, by cause, the most frequent first.
+    pub causes: Vec<FaultRow>,
+    /// From when a device noticed the loss until it was connected again, or until it ended.
+    pub took: Option<Latency>,
+}
+
+/// What was measured at one hub.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HubRow {
+    pub host: String,
+    /// Devices whose latest connection was to this hub.
+    pub devices: u64,
+    pub acknowledged: u64,
+    pub connect: Option<Latency>,
+    pub telemetry: Option<Latency>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -82,7 +113,7 @@ pub struct FaultRow {
 }
 
 /// Faults by kind, with the first example of each. The kinds of a hostile server are bounded.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Faults(BTreeMap<String, (u64, String)>);
 
 const MOST_KINDS: usize = 64;
@@ -98,13 +129,23 @@ impl Faults {
         row.0 += 1;
     }
 
-    fn rows(self) -> Vec<FaultRow> {
-        let row = |(kind, (count, example))| FaultRow {
-            kind,
-            count,
-            example,
+    pub(crate) fn counts(&self) -> Vec<(String, u64)> {
+        let counts = self
+            .0
+            .iter()
+            .map(|(kind, (count, _))| (kind.clone(), *count));
+        let mut counts: Vec<_> = counts.collect();
+        counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        counts
+    }
+
+    fn rows(&self) -> Vec<FaultRow> {
+        let row = |(kind, (count, example)): (&String, &(u64, String))| FaultRow {
+            kind: kind.clone(),
+            count: *count,
+            example: example.clone(),
         };
-        let mut rows: Vec<_> = self.0.into_iter().map(row).collect();
+        let mut rows: Vec<_> = self.0.iter().map(row).collect();
         rows.sort_by_key(|row| std::cmp::Reverse(row.count));
         rows
     }
@@ -116,7 +157,7 @@ impl Report {
         took: Duration,
         counts: Snapshot,
         latencies: &Latencies,
-        faults: Faults,
+        losses: &Losses,
     ) -> Self {
         let seconds = took.as_secs_f64();
         let rate = |count: u64| {
@@ -142,6 +183,7 @@ impl Report {
                 reconnects: counts.reconnects.saturating_sub(counts.renewals),
                 renewals: counts.renewals,
                 connects_per_second: rate(counts.connected + counts.reconnects),
+                moved: counts.moved,
             },
             messages: Messages {
                 due: counts.due,
@@ -153,9 +195,16 @@ impl Report {
                 acknowledged_per_second: rate(counts.acknowledged),
             },
             provision: Latency::of(&latencies.provision),
-            connect: Latency::of(&latencies.connect),
-            telemetry: Latency::of(&latencies.telemetry),
-            faults: faults.rows(),
+            connect: Latency::of(&latencies.connect()),
+            telemetry: Latency::of(&latencies.telemetry()),
+            outages: Outages {
+                devices: counts.bereft,
+                lasting: counts.out,
+                causes: losses.disconnections.rows(),
+                took: Latency::of(&latencies.outage),
+            },
+            hubs: hub_rows(latencies.hubs()),
+            faults: losses.faults.rows(),
         }
     }
 
@@ -165,6 +214,21 @@ impl Report {
         let missing = self.devices.connected < self.devices.planned;
         self.devices.failed > 0 || missing || self.messages.outstanding > 0
     }
+}
+
+fn hub_rows(hubs: &[AtHub]) -> Vec<HubRow> {
+    let mut rows: Vec<_> = hubs
+        .iter()
+        .map(|hub| HubRow {
+            host: hub.host.to_string(),
+            devices: hub.devices,
+            acknowledged: hub.telemetry.len(),
+            connect: Latency::of(&hub.connect),
+            telemetry: Latency::of(&hub.telemetry),
+        })
+        .collect();
+    rows.sort_by(|one, other| one.host.cmp(&other.host));
+    rows
 }
 
 impl Latency {
@@ -213,6 +277,7 @@ impl fmt::Display for Report {
             ("Provision", &self.provision),
             ("Connect", &self.connect),
             ("Telemetry", &self.telemetry),
+            ("Outage", &self.outages.took),
         ];
         for (what, latency) in measured {
             if let Some(latency) = latency {
@@ -223,10 +288,54 @@ impl fmt::Display for Report {
                 )?;
             }
         }
+        self.outages.fmt(f)?;
+        if devices.moved > 0 {
+            writeln!(f, "Moved      {} devices changed their hub", devices.moved)?;
+        }
+        for hub in &self.hubs {
+            hub.fmt(f)?;
+        }
         for row in &self.faults {
             writeln!(f, "{:>8} x {}: {}", row.count, row.kind, row.example)?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for Outages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.devices == 0 {
+            return Ok(());
+        }
+        let causes: Vec<_> = self
+            .causes
+            .iter()
+            .map(|row| format!("{} {}", row.count, row.kind))
+            .collect();
+        writeln!(
+            f,
+            "Lost       {} devices lost their connection ({}), {} of them to the end",
+            self.devices,
+            causes.join(", "),
+            self.lasting
+        )
+    }
+}
+
+impl fmt::Display for HubRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Hub        {}: {} devices", self.host, self.devices)?;
+        if let Some(connect) = &self.connect {
+            write!(f, ", connect p50 {:.1} ms", connect.p50)?;
+        }
+        if let Some(telemetry) = &self.telemetry {
+            write!(
+                f,
+                ", telemetry p50 {:.1} ms, p99 {:.1}",
+                telemetry.p50, telemetry.p99
+            )?;
+        }
+        writeln!(f, ", {} acknowledged", self.acknowledged)
     }
 }
 
@@ -243,7 +352,11 @@ mod tests {
     fn plan() -> Plan {
         let text = format!("HostName=h.net;SharedAccessKeyName=device;SharedAccessKey={KEY}");
         let name = "d{n}".into();
-        let who = Who::Numbered { name, count: 4 };
+        let who = Who::Numbered {
+            name,
+            first: 1,
+            count: 4,
+        };
         Plan::new(who, Credential::HubPolicy(text.parse().unwrap()), None)
     }
 
@@ -253,6 +366,9 @@ mod tests {
             connected: 4,
             reconnects: 3,
             renewals: 2,
+            bereft: 1,
+            out: 1,
+            moved: 2,
             due: 10,
             sent: 10,
             resent: 1,
@@ -263,18 +379,30 @@ mod tests {
 
     fn report(plan: &Plan, counts: Snapshot) -> Report {
         let mut latencies = Latencies::new();
-        for milliseconds in 1..=100 {
-            record(
-                &mut latencies.telemetry,
-                Duration::from_millis(milliseconds),
-            );
+        let ms = Duration::from_millis;
+        for (host, devices, from, to) in [("west.net", 1, 51, 100), ("east.net", 3, 1, 50)] {
+            let hub = latencies.find(host);
+            let hub = latencies.at(hub);
+            hub.devices = devices;
+            (from..=to).for_each(|late| record(&mut hub.telemetry, ms(late)));
+            record(&mut hub.connect, ms(to));
         }
-        record(&mut latencies.connect, Duration::from_millis(100));
-        let mut faults = Faults::default();
-        faults.note("d1", &Fault::new(FaultKind::Dns, "no such name"));
-        faults.note("d2", &Fault::new(FaultKind::HubConnack(5), "refused"));
-        faults.note("d3", &Fault::new(FaultKind::HubConnack(5), "refused again"));
-        Report::new(plan, Duration::from_secs(2), counts, &latencies, faults)
+        record(&mut latencies.outage, ms(2000));
+        record(&mut latencies.outage, ms(7000));
+        let mut losses = Losses::default();
+        for (device, kind, sentence, disconnected) in [
+            ("d1", FaultKind::Dns, "no such name", false),
+            ("d2", FaultKind::HubConnack(5), "refused", false),
+            ("d3", FaultKind::HubConnack(5), "refused again", false),
+            ("d4", FaultKind::PingLost, "silent", true),
+        ] {
+            let fault = Fault::new(kind, sentence);
+            losses.faults.note(device, &fault);
+            if disconnected {
+                losses.disconnections.note(device, &fault);
+            }
+        }
+        Report::new(plan, ms(2000), counts, &latencies, &losses)
     }
 
     #[test]
@@ -284,10 +412,16 @@ mod tests {
             report.to_string(),
             "Devices    4 planned, 0 provisioned, 4 connected (3.5/s), 0 failed, 1 reconnects, 2 token renewals, in 2.0 s\n\
              Messages   10 due, 10 sent (5.0/s), 10 acknowledged (5.0/s), 1 resent, 0 outstanding\n\
-             Connect    p50 100.0 ms, p90 100.0, p99 100.0, p99.9 100.0, max 100.0\n\
-             Telemetry  p50 50.0 ms, p90 90.0, p99 99.0, p99.9 100.0, max 100.0\n       \
+             Connect    p50 50.0 ms, p90 100.0, p99 100.0, p99.9 100.0, max 100.0\n\
+             Telemetry  p50 50.0 ms, p90 90.0, p99 99.0, p99.9 100.0, max 100.0\n\
+             Outage     p50 2000.9 ms, p90 7000.1, p99 7000.1, p99.9 7000.1, max 7000.1\n\
+             Lost       1 devices lost their connection (1 ping-lost), 1 of them to the end\n\
+             Moved      2 devices changed their hub\n\
+             Hub        east.net: 3 devices, connect p50 50.0 ms, telemetry p50 25.0 ms, p99 50.0, 50 acknowledged\n\
+             Hub        west.net: 1 devices, connect p50 100.0 ms, telemetry p50 75.0 ms, p99 100.0, 50 acknowledged\n       \
              2 x hub-connack-5: d2: refused\n       \
-             1 x dns: d1: no such name\n"
+             1 x dns: d1: no such name\n       \
+             1 x ping-lost: d4: silent\n"
         );
         let json = serde_json::to_value(&report).unwrap();
         assert_eq!(json["devices"]["connectsPerSecond"], 3.5);
@@ -295,6 +429,11 @@ mod tests {
         assert_eq!(json["telemetry"]["count"], 100);
         assert_eq!(json["provision"], serde_json::Value::Null);
         assert_eq!(json["faults"][0]["kind"], "hub-connack-5");
+        assert_eq!(json["devices"]["moved"], 2);
+        assert_eq!(json["outages"]["causes"][0]["kind"], "ping-lost");
+        assert_eq!(json["outages"]["lasting"], 1);
+        assert_eq!(json["hubs"][1]["host"], "west.net");
+        assert_eq!(json["hubs"][1]["telemetry"]["count"], 50);
     }
 
     #[test]

@@ -28,14 +28,14 @@ pub enum Step {
     FirstAcknowledged,
     /// The token nears its end: the device leaves and comes back with a new one.
     Renewing,
-    /// A connection was lost, refused, or never came about.
-    Lost { fault: Fault },
+    /// A connection to the host `at` was lost, refused, or never came about.
+    Lost { at: Box<str>, fault: Fault },
     /// Nothing happens until `wait` is over.
     BackingOff { wait: Duration, tries: u32 },
     /// The hub refuses this device again and again: it asks the DPS anew.
     Reprovisioning,
-    /// The device will not try again.
-    Failed { fault: Fault },
+    /// The device will not try again at the host `at`.
+    Failed { at: Box<str>, fault: Fault },
     /// The device is done.
     Ended,
 }
@@ -62,7 +62,7 @@ impl fmt::Display for Step {
             Self::Connected { hub, .. } => write!(f, "Connected to {hub}"),
             Self::FirstAcknowledged => f.write_str("First message acknowledged"),
             Self::Renewing => f.write_str("Renewing the token: disconnecting and connecting again"),
-            Self::Lost { fault } => write!(f, "Connection lost: {fault}"),
+            Self::Lost { fault, .. } => write!(f, "Connection lost: {fault}"),
             Self::BackingOff { wait, tries } => write!(
                 f,
                 "Trying again in {:.1} s (failed tries in a row: {tries})",
@@ -71,7 +71,7 @@ impl fmt::Display for Step {
             Self::Reprovisioning => {
                 f.write_str("The hub keeps refusing this device: registering again")
             }
-            Self::Failed { fault } => write!(f, "Failed: {fault}"),
+            Self::Failed { fault, .. } => write!(f, "Failed: {fault}"),
             Self::Ended => f.write_str("Disconnected"),
         }
     }

@@ -4,10 +4,11 @@
 mod mini;
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use azimuth_clock::SystemClock;
+use azimuth_clock::{Clock, SystemClock};
 use azimuth_device_sim::{
     BackOff, Credential, Dps, Fleet, Observer, Plan, Report, Silent, Step, Who,
 };
@@ -16,6 +17,7 @@ use rumqttc::mqttbytes::v4::{ConnectReturnCode, Packet};
 use tokio_util::sync::CancellationToken;
 
 const HUB: &str = "hub.test.net";
+const WEST: &str = "west.test.net";
 const DPS: &str = "dps.test.net";
 const KEY: &str = "p3w2DQr9WqEGBLUSlFi1jPQ7UWQL4siAGy75HFTFbf8=";
 
@@ -29,11 +31,11 @@ impl Observer for Lines {
 }
 
 async fn server(manner: impl Fn(usize, &Packet) -> Vec<Reply> + Send + Sync + 'static) -> Mini {
-    Mini::start(&[HUB, DPS], Arc::new(manner)).await
+    Mini::start(&[HUB, WEST, DPS], Arc::new(manner)).await
 }
 
 fn quick(mut plan: Plan, server: &Mini) -> Plan {
-    plan.addresses = HashMap::from([HUB, DPS].map(|host| (host.into(), server.address.ip())));
+    plan.addresses = HashMap::from([HUB, WEST, DPS].map(|host| (host.into(), server.address.ip())));
     plan.hub_port = server.address.port();
     plan.heartbeat = Some(Duration::from_millis(5));
     plan.messages = Some(5);
@@ -50,7 +52,15 @@ fn of_policy(count: u64, server: &Mini) -> Plan {
     let name = "contoso-simdevice-{n}".into();
     let credential = Credential::HubPolicy(text.parse().unwrap());
     quick(
-        Plan::new(Who::Numbered { name, count }, credential, None),
+        Plan::new(
+            Who::Numbered {
+                name,
+                first: 1,
+                count,
+            },
+            credential,
+            None,
+        ),
         server,
     )
 }
@@ -70,17 +80,25 @@ fn of_group(server: &Mini) -> Plan {
 }
 
 async fn run(plan: Plan, server: &Mini, observer: Arc<dyn Observer>) -> Report {
+    run_until(CancellationToken::new(), plan, server, observer).await
+}
+
+async fn run_until(
+    stop: CancellationToken,
+    plan: Plan,
+    server: &Mini,
+    observer: Arc<dyn Observer>,
+) -> Report {
     let tls = trusting(std::slice::from_ref(&server.certificate));
     let fleet = Fleet::new(plan, tls, Arc::new(SystemClock), observer).unwrap();
-    let running = fleet.run(CancellationToken::new());
-    tokio::time::timeout(Duration::from_secs(30), running)
+    tokio::time::timeout(Duration::from_secs(30), fleet.run(stop))
         .await
         .unwrap()
 }
 
-fn assigned() -> String {
+fn assigned(hub: &str) -> String {
     format!(
-        r#"{{"operationId":"o","status":"assigned","registrationState":{{"assignedHub":"{HUB}","deviceId":"east-1"}}}}"#
+        r#"{{"operationId":"o","status":"assigned","registrationState":{{"assignedHub":"{hub}","deviceId":"east-1"}}}}"#
     )
 }
 
@@ -95,7 +113,7 @@ async fn a_device_registers_connects_and_sends_as_the_c_sample_prints_it() {
         ),
         Packet::Publish(ask) if ask.topic.starts_with("$dps/") => {
             assert!(ask.topic.ends_with("&operationId=o"));
-            answer(ask, 200, "", &assigned())
+            answer(ask, 200, "", &assigned(HUB))
         }
         other => polite(other),
     })
@@ -177,7 +195,10 @@ async fn what_was_not_acknowledged_is_sent_again_marked_and_counts_once() {
             .values()
             .all(|same| same.iter().all(|body| *body == same[0]))
     );
-    assert_eq!(report.faults[0].kind, "closed");
+    let cause = &report.outages.causes[0];
+    assert!(["cut", "reset"].contains(&&*cause.kind), "{report}");
+    assert_eq!((report.outages.devices, report.outages.lasting), (1, 0));
+    assert_eq!(report.outages.took.as_ref().map(|took| took.count), Some(1));
 }
 
 #[tokio::test]
@@ -299,4 +320,164 @@ async fn a_stopped_fleet_says_goodbye() {
         .filter(|(_, p)| *p == Packet::Disconnect)
         .count();
     assert_eq!(goodbyes, 3);
+}
+
+#[tokio::test]
+async fn a_hub_killed_at_the_end_still_gets_every_message() {
+    for by_signal in [true, false] {
+        let duration = Duration::from_millis(1500);
+        let begin = SystemClock.now();
+        let stop = CancellationToken::new();
+        let told = stop.clone();
+        let (published, refused) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let acknowledged = Arc::<Mutex<BTreeMap<String, Vec<u16>>>>::default();
+        let noted = acknowledged.clone();
+        let server = server(move |_, packet| {
+            let died = published.load(SeqCst) >= 60;
+            let back = if by_signal {
+                refused.load(SeqCst) >= 9
+            } else {
+                SystemClock.now() > begin + duration + Duration::from_millis(100)
+            };
+            match packet {
+                Packet::Connect(_) if died && !back => {
+                    if refused.fetch_add(1, SeqCst) == 2 && by_signal {
+                        told.cancel();
+                    }
+                    vec![Reply::Kill]
+                }
+                Packet::Publish(_) if died && !back => vec![Reply::Kill],
+                Packet::Publish(publish) => {
+                    // Every third loses its way back.
+                    if published.fetch_add(1, SeqCst) % 3 == 2 && !back {
+                        return vec![];
+                    }
+                    let device = publish.topic.split('/').nth(1).unwrap().into();
+                    let mut noted = noted.lock().unwrap();
+                    noted
+                        .entry(device)
+                        .or_insert_with(Vec::new)
+                        .push(publish.pkid - 1);
+                    polite(packet)
+                }
+                other => polite(other),
+            }
+        })
+        .await;
+        let mut plan = of_policy(3, &server);
+        plan.messages = None;
+        plan.in_flight = 1000;
+        plan.duration = (!by_signal).then_some(duration);
+        let report = run_until(stop, plan, &server, Arc::new(Silent)).await;
+        assert!(!report.failed(), "{report}");
+        assert!(report.messages.resent > 0, "{report}");
+        assert_eq!(report.messages.outstanding, 0);
+        assert_eq!((report.outages.devices, report.outages.lasting), (3, 0));
+        assert!(report.outages.took.as_ref().unwrap().count >= 3);
+        let mut acknowledged = acknowledged.lock().unwrap().clone();
+        assert_eq!(acknowledged.len(), 3);
+        let mut all = 0;
+        for numbers in acknowledged.values_mut() {
+            numbers.sort_unstable();
+            numbers.dedup();
+            let expected: Vec<_> = (0..numbers.len() as u16).collect();
+            assert_eq!(*numbers, expected);
+            all += numbers.len() as u64;
+        }
+        assert_eq!(
+            (report.messages.due, report.messages.acknowledged),
+            (all, all)
+        );
+        assert_eq!(report.hubs[0].acknowledged, all);
+    }
+}
+
+#[tokio::test]
+async fn a_fleet_with_nothing_outstanding_stops_within_a_second() {
+    let stop = CancellationToken::new();
+    let (told, when) = (stop.clone(), Arc::<Mutex<Option<Instant>>>::default());
+    let (seen, noted) = (AtomicUsize::new(0), when.clone());
+    let server = server(move |_, packet| {
+        if matches!(packet, Packet::Publish(_)) && seen.fetch_add(1, SeqCst) == 60 {
+            *noted.lock().unwrap() = Some(SystemClock.now());
+            told.cancel();
+        }
+        polite(packet)
+    })
+    .await;
+    let mut plan = of_policy(3, &server);
+    plan.messages = None;
+    let report = run_until(stop, plan, &server, Arc::new(Silent)).await;
+    let told = when.lock().unwrap().unwrap();
+    let took = SystemClock.now().duration_since(told);
+    assert!(!report.failed(), "{report}");
+    assert!(took < Duration::from_secs(1), "{took:?}");
+}
+
+#[tokio::test]
+async fn a_stopped_fleet_does_not_wait_for_ever_for_a_hub_that_is_gone() {
+    let stop = CancellationToken::new();
+    let (told, refused) = (stop.clone(), AtomicUsize::new(0));
+    let server = server(move |connection, packet| match packet {
+        Packet::Connect(_) if connection > 1 => {
+            if refused.fetch_add(1, SeqCst) == 3 {
+                told.cancel();
+            }
+            vec![Reply::Kill]
+        }
+        Packet::Publish(_) => vec![Reply::Kill],
+        other => polite(other),
+    })
+    .await;
+    let mut plan = of_policy(1, &server);
+    plan.messages = None;
+    plan.drain_when_stopped = Duration::from_millis(200);
+    let report = run_until(stop, plan, &server, Arc::new(Silent)).await;
+    assert!(report.failed() && report.messages.outstanding > 0);
+    assert_eq!((report.outages.devices, report.outages.lasting), (1, 1));
+    // It went on trying until the end.
+    assert!(later_connects(&server) > 4, "{report}");
+}
+
+fn later_connects(server: &Mini) -> usize {
+    let seen = server.seen();
+    let connects = seen.iter().filter(|(_, p)| matches!(p, Packet::Connect(_)));
+    connects.count() - 1
+}
+
+#[tokio::test]
+async fn a_device_that_gets_another_hub_is_counted_at_both() {
+    let (registered, visits) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let server = server(move |_, packet| match packet {
+        Packet::Publish(ask) if ask.topic.starts_with("$dps/") => {
+            let hub = [HUB, WEST][registered.fetch_add(1, SeqCst)];
+            answer(ask, 200, "", &assigned(hub))
+        }
+        Packet::Connect(connect) if connect.login.clone().unwrap().username.starts_with(HUB) => {
+            match visits.fetch_add(1, SeqCst) {
+                0 => polite(packet),
+                _ => connack(ConnectReturnCode::NotAuthorized),
+            }
+        }
+        // The second message costs the line.
+        Packet::Publish(publish) if publish.pkid == 2 && visits.load(SeqCst) == 1 => {
+            vec![Reply::Kill]
+        }
+        other => polite(other),
+    })
+    .await;
+    let plan = Plan {
+        in_flight: 1,
+        ..of_group(&server)
+    };
+    let report = run(plan, &server, Arc::new(Silent)).await;
+    assert!(!report.failed(), "{report}");
+    assert_eq!((report.devices.provisioned, report.devices.moved), (2, 1));
+    let rows: Vec<_> = report
+        .hubs
+        .iter()
+        .map(|row| (&*row.host, row.devices, row.acknowledged))
+        .collect();
+    assert_eq!(rows, [(HUB, 0, 1), (WEST, 1, 4)]);
+    assert_eq!(report.outages.devices, 1, "{report}");
 }

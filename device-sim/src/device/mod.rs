@@ -6,11 +6,14 @@
 //! ```text
 //!            ┌──────────────── Waiting ◄───── lost, refused, no answer ─────┐
 //!            ▼                    │                                         │
-//!      Provisioning ──assigned──► Connecting ──CONNACK 0──► Online ─────────┤
-//!            │  ▲                 ▲   │                      │  │           │
-//!            │  └─ refused often ─┼───┘◄──── token renewed ──┘  └─ stop ─► Leaving
-//!            └─ 401, disabled, failed ─────────────► Over ◄─────────────────┘
+//!      Provisioning ──assigned──► Connecting ──CONNACK 0──► Online ─────────┘
+//!            │  ▲                 │   ▲                      │  │
+//!            │  └─ refused often ─┘   └──── token renewed ───┘  └─ all is sent
+//!            └─ 401, disabled, failed ─────────────► Over ◄─────────────┘
 //! ```
+//!
+//! A device that is told to stop goes on in this picture until all that was due is acknowledged or its
+//! time is up, whatever its state: a hub that comes back in time still gets everything.
 
 mod heartbeats;
 mod online;
@@ -37,7 +40,7 @@ use crate::step::Step;
 
 /// How long an answer is waited for: Azure's C client gives 60 s.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How long a PINGRESP is waited for.
+/// How long a PINGRESP is waited for; half the keep-alive where that is shorter.
 const PING_PATIENCE: Duration = Duration::from_secs(30);
 /// Refusals of the hub in a row after which the DPS is asked anew.
 const REFUSALS: u32 = 3;
@@ -69,6 +72,12 @@ pub(crate) enum Count {
     Resent,
     /// With the time from when the message was due.
     Acknowledged(Duration),
+    /// From when the loss of a connection was noticed until the device was connected again, or,
+    /// where it is not `over`, until the device ended.
+    Outage {
+        took: Duration,
+        over: bool,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,12 +109,9 @@ enum State {
     },
     Online {
         renew_at: Instant,
-        ping_at: Instant,
+        spoke_at: Instant,
+        heard_at: Instant,
         pong_by: Option<Instant>,
-    },
-    /// Stopped, waiting for acknowledgements.
-    Leaving {
-        by: Instant,
     },
     Over,
 }
@@ -126,6 +132,10 @@ pub(crate) struct Device {
     waits: u64,
     /// Refusals of the hub in a row.
     refusals: u32,
+    /// Since when a device that has been connected is not.
+    out_since: Option<Instant>,
+    /// Told to stop: nothing becomes due any more, and what is due has until then.
+    stop_by: Option<Instant>,
     outbox: VecDeque<Output>,
 }
 
@@ -146,7 +156,7 @@ impl Device {
             None => Aim::Provision,
         };
         Some(Self {
-            chance: Chance::new(plan.seed, number),
+            chance: Chance::new(plan.seed, plan.place(number)),
             plan,
             name: name.into(),
             state: State::Waiting { until: start, aim },
@@ -156,6 +166,8 @@ impl Device {
             tries: 0,
             waits: 0,
             refusals: 0,
+            out_since: None,
+            stop_by: None,
             outbox: VecDeque::new(),
         })
     }
@@ -177,7 +189,7 @@ impl Device {
                 *answer_by = Some(now.at + PATIENCE);
                 self.greet_hub(now);
             }
-            State::Waiting { .. } | State::Online { .. } | State::Leaving { .. } | State::Over => {}
+            State::Waiting { .. } | State::Online { .. } | State::Over => {}
         }
     }
 
@@ -185,7 +197,7 @@ impl Device {
         match self.state {
             State::Provisioning { .. } => self.hear_dps(packet, now),
             State::Connecting { .. } => self.hear_verdict(packet, now),
-            State::Online { .. } | State::Leaving { .. } => self.hear_hub(packet, now),
+            State::Online { .. } => self.hear_hub(packet, now),
             State::Waiting { .. } | State::Over => {}
         }
     }
@@ -195,10 +207,6 @@ impl Device {
         let (aim, not_before) = match &self.state {
             State::Provisioning { stage, .. } => (Aim::Provision, stage.not_before()),
             State::Connecting { .. } | State::Online { .. } => (Aim::Connect, None),
-            State::Leaving { .. } => {
-                self.say(Step::Lost { fault });
-                return self.end();
-            }
             State::Waiting { .. } | State::Over => return,
         };
         self.retry(aim, fault, not_before, now);
@@ -206,6 +214,9 @@ impl Device {
 
     pub(crate) fn handle_timeout(&mut self, now: Now) {
         self.beat(now);
+        if self.stop_by.is_some_and(|by| by <= now.at) {
+            return self.leave(now);
+        }
         match &self.state {
             State::Waiting { until, aim } if *until <= now.at => {
                 let (aim, since) = (*aim, *until);
@@ -215,30 +226,29 @@ impl Device {
             State::Connecting {
                 answer_by: Some(by),
                 ..
-            } if *by <= now.at => self.give_up_waiting("the hub", now),
+            } if *by <= now.at => self.give_up_waiting(now),
             State::Online { .. } => self.online_timeout(now),
-            State::Leaving { by } if *by <= now.at => self.leave(),
-            State::Waiting { .. }
-            | State::Connecting { .. }
-            | State::Leaving { .. }
-            | State::Over => {}
+            State::Waiting { .. } | State::Connecting { .. } | State::Over => {}
         }
     }
 
-    /// The fleet ends: no message becomes due any more, and what is due is waited for a little.
-    pub(crate) fn handle_stop(&mut self, now: Now) {
+    /// The fleet ends: no message becomes due any more, and what is due has until `by`. May be told
+    /// again, with an earlier end.
+    pub(crate) fn handle_stop(&mut self, by: Instant, now: Now) {
         self.beat(now);
-        match self.state {
-            State::Online { .. } if !self.settled() => {
-                self.state = State::Leaving {
-                    by: now.at + self.plan.drain,
-                };
-            }
-            State::Leaving { .. } | State::Over => {}
-            State::Online { .. } => self.leave(),
-            State::Waiting { .. } | State::Provisioning { .. } | State::Connecting { .. } => {
-                self.outbox.push_back(Output::Hang);
-                self.end();
+        self.stop_by = Some(self.stop_by.map_or(by, |before| before.min(by)));
+        if self.settled() {
+            return self.leave(now);
+        }
+        if let State::Waiting {
+            aim: Aim::Connect, ..
+        } = self.state
+        {
+            // A wait that has grown to a minute would outlast the end.
+            self.tries = 0;
+            let soon = now.at + self.next_wait();
+            if let State::Waiting { until, .. } = &mut self.state {
+                *until = soon.min(*until);
             }
         }
     }
@@ -260,20 +270,25 @@ impl Device {
             State::Connecting { answer_by, .. } => *answer_by,
             State::Online {
                 renew_at,
-                ping_at,
+                spoke_at,
+                heard_at,
                 pong_by,
-            } => Some(pong_by.unwrap_or(*ping_at).min(*renew_at)),
-            State::Leaving { by } => return Some(*by),
+            } => {
+                let ping_at = self.ping_at(*spoke_at, *heard_at);
+                Some(pong_by.unwrap_or(ping_at).min(*renew_at))
+            }
             State::Over => return None,
         };
         let heartbeats = self.heartbeats.as_ref();
-        let beat = heartbeats.and_then(|beats| beats.next(&self.plan, self.chance));
-        own.into_iter().chain(beat).min()
+        let next = self
+            .stop_by
+            .or_else(|| heartbeats.and_then(|beats| beats.next(&self.plan, self.chance)));
+        own.into_iter().chain(next).min()
     }
 
     /// Whether the device speaks with its hub.
     pub(crate) fn online(&self) -> bool {
-        matches!(self.state, State::Online { .. } | State::Leaving { .. })
+        matches!(self.state, State::Online { .. })
     }
 
     pub(crate) fn over(&self) -> bool {
@@ -302,11 +317,15 @@ impl Device {
         self.outbox.push_back(Output::Dial(endpoint));
     }
 
-    fn give_up_waiting(&mut self, whom: &str, now: Now) {
+    fn give_up_waiting(&mut self, now: Now) {
         self.outbox.push_back(Output::Hang);
         let fault = Fault::new(
             FaultKind::NoAnswer,
-            format!("{whom} did not answer in time: it is overloaded, or drops packets"),
+            format!(
+                "{} did not answer within {} s: it is overloaded, or the network drops packets",
+                self.peer(),
+                PATIENCE.as_secs()
+            ),
         );
         self.handle_lost(fault, now);
     }
@@ -314,27 +333,26 @@ impl Device {
     /// Backs off, unless the plan says that this try was the last.
     fn retry(&mut self, aim: Aim, fault: Fault, not_before: Option<Instant>, now: Now) {
         self.tries = self.tries.saturating_add(1);
+        if self.heartbeats.is_some() {
+            self.out_since.get_or_insert(now.at);
+        }
         if self
             .plan
             .give_up_after
             .is_some_and(|most| self.tries >= most)
         {
-            return self.fail(fault);
+            return self.fail(fault, now);
         }
         let mut aim = aim;
-        self.say(Step::Lost { fault });
+        let at = self.host().into();
+        self.say(Step::Lost { at, fault });
         if self.refusals >= REFUSALS && self.plan.provisioning.is_some() {
             self.refusals = 0;
             self.assignment = None;
             aim = Aim::Provision;
             self.say(Step::Reprovisioning);
         }
-        let back_off = self.plan.back_off;
-        let doubled = 2u32.saturating_pow(self.tries.saturating_sub(1).min(31));
-        let longest = back_off.first.saturating_mul(doubled).min(back_off.most);
-        let share = 1.0 - 0.5 * self.chance.draw(Question::BackOff, self.waits);
-        self.waits += 1;
-        let until = now.at + longest.mul_f64(share);
+        let until = now.at + self.next_wait();
         let until = not_before.map_or(until, |not_before| until.max(not_before));
         self.say(Step::BackingOff {
             wait: until.saturating_duration_since(now.at),
@@ -343,14 +361,70 @@ impl Device {
         self.state = State::Waiting { until, aim };
     }
 
-    fn fail(&mut self, fault: Fault) {
-        self.say(Step::Failed { fault });
+    /// How long to back off after so many failed tries in a row.
+    fn next_wait(&mut self) -> Duration {
+        let back_off = self.plan.back_off;
+        let doubled = 2u32.saturating_pow(self.tries.saturating_sub(1).min(31));
+        // With half a minute left, a wait of 16 s would miss a hub that comes back in time.
+        let most = match self.stop_by {
+            Some(_) => back_off.most.min(back_off.first.saturating_mul(4)),
+            None => back_off.most,
+        };
+        let longest = back_off.first.saturating_mul(doubled).min(most);
+        let share = 1.0 - 0.5 * self.chance.draw(Question::BackOff, self.waits);
+        self.waits += 1;
+        longest.mul_f64(share)
+    }
+
+    fn fail(&mut self, fault: Fault, now: Now) {
+        let at = self.host().into();
+        self.say(Step::Failed { at, fault });
+        self.cross_over(now);
+    }
+
+    /// Says goodbye where there is somebody to say it to.
+    fn leave(&mut self, now: Now) {
+        match self.state {
+            State::Over => return,
+            State::Online { .. } => self.send(Packet::Disconnect),
+            State::Waiting { .. } | State::Provisioning { .. } | State::Connecting { .. } => {}
+        }
+        self.outbox.push_back(Output::Hang);
+        self.say(Step::Ended);
+        self.cross_over(now);
+    }
+
+    fn cross_over(&mut self, now: Now) {
+        if let Some(since) = self.out_since.take() {
+            let took = now.at.saturating_duration_since(since);
+            self.count(Count::Outage { took, over: false });
+        }
         self.state = State::Over;
     }
 
-    fn end(&mut self) {
-        self.say(Step::Ended);
-        self.state = State::Over;
+    /// The host that the device deals with.
+    fn host(&self) -> &str {
+        match (&self.state, &self.plan.provisioning, &self.assignment) {
+            (State::Provisioning { .. }, Some(dps), _) | (_, Some(dps), None) => &dps.host,
+            (_, _, Some(assignment)) => &assignment.hub,
+            (_, None, None) => "",
+        }
+    }
+
+    /// The same as a subject for sentences.
+    fn peer(&self) -> String {
+        let what = match self.state {
+            State::Provisioning { .. } => "DPS",
+            State::Waiting { .. }
+            | State::Connecting { .. }
+            | State::Online { .. }
+            | State::Over => "hub",
+        };
+        format!("the {what} {}", self.host())
+    }
+
+    fn count(&mut self, count: Count) {
+        self.outbox.push_back(Output::Count(count));
     }
 
     fn say(&mut self, step: Step) {

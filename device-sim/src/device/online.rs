@@ -1,6 +1,6 @@
 //! The device at its hub: heartbeats, acknowledgements, pings, and a new token in time.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use azimuth_wire::topic::hub::{DeviceTopic, HubTopic};
 use rumqttc::mqttbytes::QoS;
@@ -39,7 +39,10 @@ impl Device {
         };
         let Packet::ConnAck(ack) = packet else {
             self.outbox.push_back(Output::Hang);
-            let sentence = "the hub answered CONNECT with something other than CONNACK";
+            let sentence = format!(
+                "{} answered CONNECT with something other than CONNACK",
+                self.peer()
+            );
             return self.retry(
                 Aim::Connect,
                 Fault::new(FaultKind::Protocol, sentence),
@@ -54,13 +57,18 @@ impl Device {
         self.refusals = 0;
         self.state = State::Online {
             renew_at: now.at + hello::use_of_token(&self.plan),
-            ping_at: now.at + self.plan.keep_alive.mul_f64(0.75),
+            spoke_at: now.at,
+            heard_at: now.at,
             pong_by: None,
         };
         if let Some(to) = &self.assignment {
             let hub = to.hub.to_string();
             let took = now.at.saturating_duration_since(since);
             self.say(Step::Connected { hub, took });
+        }
+        if let Some(since) = self.out_since.take() {
+            let took = now.at.saturating_duration_since(since);
+            self.count(Count::Outage { took, over: true });
         }
         if self.plan.subscribe {
             self.subscribe();
@@ -73,15 +81,19 @@ impl Device {
     }
 
     pub(super) fn hear_hub(&mut self, packet: Packet, now: Now) {
+        if let State::Online {
+            heard_at, pong_by, ..
+        } = &mut self.state
+        {
+            *heard_at = now.at;
+            if packet == Packet::PingResp {
+                *pong_by = None;
+            }
+        }
         match packet {
             Packet::PubAck(ack) => self.acknowledged(ack.pkid, now),
-            Packet::PingResp => {
-                if let State::Online { pong_by, .. } = &mut self.state {
-                    *pong_by = None;
-                }
-            }
             Packet::Publish(publish) => self.hear_message(&publish),
-            // SUBACK; anything else is none of a server's packets, and does no harm.
+            // PINGRESP and SUBACK; anything else is none of a server's packets, and does no harm.
             _ => {}
         }
         self.pump(now);
@@ -90,37 +102,65 @@ impl Device {
     pub(super) fn online_timeout(&mut self, now: Now) {
         let State::Online {
             renew_at,
-            ping_at,
+            spoke_at,
+            heard_at,
             pong_by,
-        } = &mut self.state
+        } = self.state
         else {
             return;
         };
         if pong_by.is_some_and(|by| by <= now.at) {
-            return self.give_up_waiting("the hub", now);
+            return self.half_open(now);
         }
-        if *renew_at <= now.at {
+        if renew_at <= now.at {
             self.say(Step::Renewing);
             self.send(Packet::Disconnect);
             self.outbox.push_back(Output::Hang);
             return self.begin(Aim::Connect, now.at);
         }
-        if pong_by.is_none() && *ping_at <= now.at {
-            *pong_by = Some(now.at + PING_PATIENCE);
+        if pong_by.is_none() && self.ping_at(spoke_at, heard_at) <= now.at {
+            let by = now.at + self.ping_patience();
+            if let State::Online { pong_by, .. } = &mut self.state {
+                *pong_by = Some(by);
+            }
             self.send(Packet::PingReq);
             self.spoke(now);
         }
     }
 
+    /// Keep-alive counts from the last packet that was sent [MQTT-3.1.2-23]. A hub that is not heard
+    /// is pinged as well: what is written into a cut network looks sent for a quarter of an hour.
+    pub(super) fn ping_at(&self, spoke_at: Instant, heard_at: Instant) -> Instant {
+        spoke_at.min(heard_at) + self.plan.keep_alive.mul_f64(0.75)
+    }
+
+    fn ping_patience(&self) -> Duration {
+        PING_PATIENCE.min(self.plan.keep_alive / 2)
+    }
+
+    /// Nothing came for a PINGREQ: the line is there on this side only.
+    fn half_open(&mut self, now: Now) {
+        self.outbox.push_back(Output::Hang);
+        let fault = Fault::new(
+            FaultKind::PingLost,
+            format!(
+                "{} did not answer a PINGREQ within {} s: the network between is cut, or the hub hangs. In a container: is it still attached to the hub's network?",
+                self.peer(),
+                self.ping_patience().as_secs_f64()
+            ),
+        );
+        self.handle_lost(fault, now);
+    }
+
     /// Notes which messages have become due, and sends them while there is room.
     pub(super) fn beat(&mut self, now: Now) {
-        let stopped = matches!(self.state, State::Leaving { .. } | State::Over);
+        let stopped = self.stop_by.is_some() || self.over();
         if let Some(beats) = &mut self.heartbeats
             && !stopped
         {
             let due = beats.note_due(&self.plan, self.chance, now.at);
             if due > 0 {
-                self.outbox.push_back(Output::Count(Count::Due(due)));
+                self.count(Count::Due(due));
             }
         }
         self.pump(now);
@@ -128,7 +168,7 @@ impl Device {
 
     /// Sends what is due while there is room, and leaves when nothing is left to do.
     fn pump(&mut self, now: Now) {
-        if !matches!(self.state, State::Online { .. } | State::Leaving { .. }) {
+        if !self.online() {
             return;
         }
         while let Some(number) = self.next_to_send() {
@@ -137,19 +177,13 @@ impl Device {
         }
         let beats = self.heartbeats.as_ref();
         let complete = beats.is_some_and(|beats| beats.complete(&self.plan));
-        if complete || (matches!(self.state, State::Leaving { .. }) && self.settled()) {
-            self.leave();
+        if complete || (self.stop_by.is_some() && self.settled()) {
+            self.leave(now);
         }
     }
 
     pub(super) fn settled(&self) -> bool {
         self.heartbeats.as_ref().is_none_or(Heartbeats::settled)
-    }
-
-    pub(super) fn leave(&mut self) {
-        self.send(Packet::Disconnect);
-        self.outbox.push_back(Output::Hang);
-        self.end();
     }
 
     fn next_to_send(&mut self) -> Option<u64> {
@@ -168,8 +202,7 @@ impl Device {
             publish.qos = QoS::AtMostOnce;
         }
         self.send(Packet::Publish(publish));
-        let count = if again { Count::Resent } else { Count::Sent };
-        self.outbox.push_back(Output::Count(count));
+        self.count(if again { Count::Resent } else { Count::Sent });
     }
 
     /// What no PUBACK came for goes out again under its old id, marked [MQTT-4.4.0-1].
@@ -191,8 +224,7 @@ impl Device {
         let late = due.map_or_else(Default::default, |due| {
             now.at.saturating_duration_since(due)
         });
-        self.outbox
-            .push_back(Output::Count(Count::Acknowledged(late)));
+        self.count(Count::Acknowledged(late));
         if !self.first_acknowledged {
             self.first_acknowledged = true;
             self.say(Step::FirstAcknowledged);
@@ -250,18 +282,16 @@ impl Device {
         let fault = Fault::new(
             FaultKind::HubConnack(number),
             format!(
-                "the hub refused the CONNECT with return code {number}: {reason}. `azimuth why` tells Azimuth's reasons"
+                "{} refused the CONNECT with return code {number}: {reason}. `azimuth why` tells Azimuth's reasons",
+                self.peer()
             ),
         );
         self.retry(Aim::Connect, fault, None, now);
     }
 
-    /// Keep-alive counts from the last packet that was sent [MQTT-3.1.2-23].
     fn spoke(&mut self, now: Now) {
-        let silence = self.plan.keep_alive.mul_f64(0.75);
-        if let State::Online { ping_at, .. } = &mut self.state {
-            let next: Instant = now.at + silence;
-            *ping_at = next;
+        if let State::Online { spoke_at, .. } = &mut self.state {
+            *spoke_at = now.at;
         }
     }
 }

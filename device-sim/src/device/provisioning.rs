@@ -92,7 +92,7 @@ impl Device {
             (Stage::Subscribing { .. }, Packet::SubAck(ack)) => {
                 if ack.return_codes.contains(&SubscribeReasonCode::Failure) {
                     let sentence = "the DPS refused the subscription to its answers";
-                    return self.fail_at_dps(Fault::new(FaultKind::Protocol, sentence));
+                    return self.fail_at_dps(Fault::new(FaultKind::Protocol, sentence), now);
                 }
                 self.say(Step::ProvisioningConnected);
                 self.ask(since, 1, None, now);
@@ -126,7 +126,7 @@ impl Device {
             | Stage::Greeting { .. }
             | Stage::Subscribing { .. }
             | Stage::Asking { .. } => {
-                self.give_up_waiting("the DPS", now);
+                self.give_up_waiting(now);
             }
         }
     }
@@ -199,7 +199,7 @@ impl Device {
                     .give_up_after
                     .is_some_and(|most| self.tries >= most)
                 {
-                    return self.fail_at_dps(fault);
+                    return self.fail_at_dps(fault, now);
                 }
                 self.say(Step::Throttled { retry_after: wait });
                 let until = now.at + wait;
@@ -217,7 +217,7 @@ impl Device {
                 self.outbox.push_back(Output::Hang);
                 self.retry(Aim::Provision, fault, None, now);
             }
-            Answer::Never(fault) => self.fail_at_dps(fault),
+            Answer::Never(fault) => self.fail_at_dps(fault, now),
         }
     }
 
@@ -228,20 +228,26 @@ impl Device {
         match code {
             // Azure answers 3 to an unknown id scope, but a service that is down says the same.
             ConnectReturnCode::ServiceUnavailable => {
-                let sentence = "the DPS refused the CONNECT with return code 3: it does not know the id scope, or is not ready";
+                let sentence = format!(
+                    "{} refused the CONNECT with return code 3: it does not know the id scope, or is not ready",
+                    self.peer()
+                );
                 self.retry(Aim::Provision, Fault::new(kind, sentence), None, now);
             }
-            _ => self.fail(Fault::new(
-                kind,
-                format!("the DPS refused the CONNECT with return code {number}: it does not accept user name or client id. `azimuth why` tells Azimuth's reasons"),
-            )),
+            _ => {
+                let sentence = format!(
+                    "{} refused the CONNECT with return code {number}: it does not accept user name or client id. `azimuth why` tells Azimuth's reasons",
+                    self.peer()
+                );
+                self.fail(Fault::new(kind, sentence), now);
+            }
         }
     }
 
-    fn fail_at_dps(&mut self, fault: Fault) {
+    fn fail_at_dps(&mut self, fault: Fault, now: Now) {
         self.send(Packet::Disconnect);
         self.outbox.push_back(Output::Hang);
-        self.fail(fault);
+        self.fail(fault, now);
     }
 
     fn enter(&mut self, since: Instant, stage: Stage) {

@@ -59,6 +59,12 @@ impl Bench {
         self.tell(|device, now| device.handle_lost(Fault::new(FaultKind::Closed, "gone"), now))
     }
 
+    /// Tells the device to stop and to be gone at the millisecond `by`.
+    fn stop(&mut self, by: u64) -> Vec<String> {
+        let by = self.start + Duration::from_millis(by);
+        self.tell(|device, now| device.handle_stop(by, now))
+    }
+
     fn connack(&mut self, code: ConnectReturnCode) -> Vec<String> {
         self.tell(Device::handle_line);
         self.packet(Packet::ConnAck(ConnAck::new(code, false)))
@@ -97,8 +103,8 @@ fn words(output: Output) -> String {
         Output::Step(Step::BackingOff { wait, tries }) => {
             format!("back off {} ms after {tries}", wait.as_millis())
         }
-        Output::Step(Step::Lost { fault }) => format!("lost {}", fault.kind),
-        Output::Step(Step::Failed { fault }) => format!("failed {}", fault.kind),
+        Output::Step(Step::Lost { fault, .. }) => format!("lost {}", fault.kind),
+        Output::Step(Step::Failed { fault, .. }) => format!("failed {}", fault.kind),
         Output::Step(step) => step.to_string(),
         Output::Send(Packet::Publish(publish)) if publish.topic.starts_with('$') => {
             format!("PUBLISH {}", publish.topic)
@@ -191,7 +197,8 @@ fn what_waits_goes_out_again_under_its_id_and_what_became_due_follows() {
     assert_eq!(until, 200, "messages become due while the line is down");
     assert_eq!(bench.time(1100), ["Due(10)", &format!("dial {HUB}")]);
     let done = bench.connack(ConnectReturnCode::Success);
-    assert_eq!(done[1..4], ["PUBLISH 2 dup", "Resent", "PUBLISH 3"]);
+    let outage = "Outage { took: 1s, over: true }";
+    assert_eq!(done[1..5], [outage, "PUBLISH 2 dup", "Resent", "PUBLISH 3"]);
     assert_eq!(done.last().unwrap(), "Sent");
 }
 
@@ -265,17 +272,50 @@ fn a_token_is_renewed_at_85_percent_of_its_life() {
 
 #[test]
 fn silence_is_broken_by_a_ping_and_a_ping_without_answer_is_a_loss() {
-    let mut bench = online(Plan {
-        heartbeat: None,
-        ..of_policy()
-    });
-    assert_eq!(bench.deadline(), Some(180_000));
-    assert_eq!(bench.time(180_000), ["PingReq"]);
-    bench.packet(Packet::PingResp);
-    assert_eq!(bench.deadline(), Some(360_000));
-    assert_eq!(bench.time(360_000), ["PingReq"]);
-    assert_eq!(bench.deadline(), Some(390_000));
-    assert_eq!(bench.time(390_000)[..2], ["hang", "lost no-answer"]);
+    for (keep_alive, patience) in [
+        (240_000, 30_000),
+        (60_000, 30_000),
+        (5000, 2500),
+        (1000, 500),
+    ] {
+        let mut bench = online(Plan {
+            heartbeat: None,
+            keep_alive: Duration::from_millis(keep_alive),
+            ..of_policy()
+        });
+        let silence = keep_alive * 3 / 4;
+        assert_eq!(bench.deadline(), Some(silence));
+        assert_eq!(bench.time(silence), ["PingReq"]);
+        bench.packet(Packet::PingResp);
+        assert_eq!(bench.deadline(), Some(2 * silence));
+        assert_eq!(bench.time(2 * silence), ["PingReq"]);
+        assert_eq!(bench.deadline(), Some(2 * silence + patience));
+        let lost = bench.time(2 * silence + patience);
+        assert_eq!(lost[..2], ["hang", "lost ping-lost"]);
+    }
+}
+
+#[test]
+fn a_hub_that_is_not_heard_is_pinged_though_messages_go_out() {
+    for at_least_once in [true, false] {
+        let mut bench = online(Plan {
+            heartbeat: Some(Duration::from_secs(1)),
+            keep_alive: Duration::from_secs(8),
+            at_least_once,
+            ..of_policy()
+        });
+        // Messages leave for a network that is cut.
+        for second in 1..6 {
+            assert_eq!(bench.time(second * 1000).last().unwrap(), "Sent");
+        }
+        assert!(bench.time(6000).contains(&"PingReq".to_owned()));
+        // An answer to something else is none to the ping.
+        bench.packet(puback(1));
+        assert!(!bench.time(9999).contains(&"lost ping-lost".to_owned()));
+        let lost = bench.time(10_000);
+        assert!(lost.contains(&"lost ping-lost".to_owned()), "{lost:?}");
+        assert!(bench.device.deadline().is_some(), "it tries again");
+    }
 }
 
 #[test]
@@ -381,8 +421,9 @@ fn a_plan_may_say_when_to_give_up() {
 fn a_stopped_device_waits_for_what_is_under_way_but_not_for_ever() {
     for acknowledged in [true, false] {
         let mut bench = online(of_policy());
-        assert!(bench.tell(Device::handle_stop).is_empty());
+        assert!(bench.stop(5000).is_empty());
         assert_eq!(bench.deadline(), Some(5000));
+        assert!(bench.time(4999).is_empty(), "no message becomes due");
         let done = if acknowledged {
             bench.packet(puback(1))
         } else {
@@ -394,9 +435,59 @@ fn a_stopped_device_waits_for_what_is_under_way_but_not_for_ever() {
         );
         assert!(bench.device.over());
     }
+    // A device that was never connected has nothing to wait for.
     let mut bench = Bench::new(of_policy());
     bench.time(0);
-    assert_eq!(bench.tell(Device::handle_stop), ["hang", "Disconnected"]);
+    assert_eq!(bench.stop(5000), ["hang", "Disconnected"]);
+}
+
+#[test]
+fn a_device_that_is_stopped_without_its_hub_comes_back_with_what_is_due() {
+    let mut bench = online(of_policy());
+    bench.time(100);
+    bench.packet(puback(1));
+    // So many tries that the next would be beyond the end.
+    for _ in 0..6 {
+        bench.lost();
+        bench.time(bench.at + 10_000);
+    }
+    bench.lost();
+    let before = bench.deadline().unwrap();
+    let told = bench.at;
+    assert_eq!(bench.stop(told + 30_000), Vec::<String>::new());
+    let soon = bench.deadline().unwrap();
+    assert!(soon <= told + 1000, "{soon}, {told}, {before}");
+    assert_eq!(bench.time(soon + 1), [format!("dial {HUB}")]);
+    for _ in 0..4 {
+        bench.lost();
+        let wait = bench.deadline().unwrap() - bench.at;
+        assert!(wait <= 4000, "{wait}");
+        assert_eq!(bench.time(bench.at + wait + 1), [format!("dial {HUB}")]);
+    }
+    let done = bench.connack(ConnectReturnCode::Success);
+    assert!(done.contains(&"PUBLISH 2 dup".to_owned()), "{done:?}");
+    assert!(!bench.device.over());
+    // Everything that was due before the stop goes out, window by window; nothing after it.
+    let due = told / 100 + 1;
+    let last = (2..=due as u16).flat_map(|id| bench.packet(puback(id)));
+    let last: Vec<_> = last.collect();
+    assert_eq!(last.last().unwrap(), "Disconnected");
+    assert!(bench.device.over());
+}
+
+#[test]
+fn a_stop_has_an_end_and_may_be_hastened() {
+    let mut bench = online(of_policy());
+    bench.lost();
+    bench.stop(30_000);
+    bench.at = 10_000;
+    bench.stop(15_000);
+    bench.stop(40_000);
+    assert_eq!(bench.time(14_999), [format!("dial {HUB}")]);
+    assert_eq!(bench.deadline(), Some(15_000));
+    let outage = "Outage { took: 15s, over: false }";
+    assert_eq!(bench.time(15_000), ["hang", "Disconnected", outage]);
+    assert!(bench.device.over());
 }
 
 #[test]
