@@ -41,7 +41,7 @@ pub struct DeviceSim {
     /// How many devices
     #[arg(long, short = 'n', default_value_t = 1, value_name = "N")]
     count: u64,
-    /// Registration or device ids; {n} is the number from 1
+    /// Registration or device ids; an n in braces becomes the number, from 1
     #[arg(long, default_value = "contoso-simdevice-{n}", value_name = "NAME")]
     name: String,
     /// Primary or secondary key of an enrollment group; each device derives its own
@@ -109,8 +109,8 @@ pub struct DeviceSim {
     /// Run only the devices of shard i of n, counted from 1: a fleet over several processes
     #[arg(long, value_name = "I/N")]
     shard: Option<String>,
-    /// Share a folder with other processes of this fleet, such as replicas of a container: each takes the
-    /// first free slot and its devices, {n} from 1 to --count in slot 1, on from there in slot 2 …
+    /// Share a folder with other processes of this fleet, such as replicas of a container: each takes the first
+    /// free slot and its devices, numbers 1 to --count in slot 1, on from there in slot 2 …
     #[arg(long, conflicts_with = "shard", value_name = "FOLDER")]
     slots: Option<PathBuf>,
     /// A device fails after this many failed tries in a row [default: it never gives up]

@@ -50,7 +50,7 @@ def test_a_data_folder_in_use_is_refused_by_a_second_process(simulator):
     for words in (["up", "--no-devices"], ["hub", "contoso-west-hub"], ["dps"]):
         said = refused("--data", simulator.folder / "data", "--mqtt-port", 28883, "--https-port", 20443, *words)
         assert str(simulator.folder / "data") in said, said
-        assert "is in use by another process: stop that one, or name another path" in said
+        assert "already runs with the folder" in said and "stop it, or give this one another name" in said
     simulator.command("events", "--once")
 
 
