@@ -18,6 +18,7 @@ use crate::error::Error;
 use crate::line::CloseReason;
 use crate::presence::Presence;
 use crate::refusal::Ledger;
+use crate::region::RegionalDelay;
 use crate::router::{Intake, Router, RouterFigures};
 use crate::{connection, https, listener};
 
@@ -33,6 +34,8 @@ pub struct FrontDoorConfig {
     pub https: Vec<SocketAddr>,
     /// Lanes of the router, `Lane(0)` to `Lane(lanes - 1)`.
     pub lanes: u8,
+    /// Makes clients wait as far away as they are; `None` is as fast as it goes.
+    pub delay: Option<RegionalDelay>,
     pub limits: Limits,
 }
 
@@ -88,6 +91,7 @@ pub(crate) struct Shared<B> {
     pub ledger: Arc<Ledger>,
     pub clock: Arc<dyn Clock>,
     pub limits: Limits,
+    pub delay: Option<RegionalDelay>,
     pub tls: Arc<rustls::ServerConfig>,
     pub intake: Intake,
     pub handshakes: Semaphore,
@@ -136,6 +140,7 @@ impl<B: Backend> FrontDoor<B> {
             clock: behind.clock,
             handshakes: Semaphore::new(config.limits.handshakes),
             limits: config.limits,
+            delay: config.delay,
             tls: config.tls,
             intake: router.intake().clone(),
             connections: AtomicUsize::new(0),

@@ -16,10 +16,11 @@ use tower::ServiceExt;
 use crate::backend::{Backend, Peer};
 use crate::front_door::Shared;
 use crate::listener;
+use crate::stream::Stream;
 
 /// Serves one HTTPS connection. Each request carries its `Arc<Peer>`.
 pub(crate) async fn serve<B: Backend>(
-    stream: tokio::net::TcpStream,
+    stream: Stream,
     peer: Peer,
     shared: Arc<Shared<B>>,
     router: axum::Router,

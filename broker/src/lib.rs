@@ -13,6 +13,8 @@
 
 pub mod backend;
 mod connection;
+mod delay;
+mod distant;
 pub mod error;
 pub mod filter;
 pub mod front_door;
@@ -27,6 +29,7 @@ pub mod region;
 mod router;
 pub mod session;
 mod sessions;
+mod stream;
 
 pub use backend::{
     Admission, Backend, Consumer, Envelopes, Granted, Hello, Inward, Lane, Outbound, Owner, Peer,
@@ -37,5 +40,5 @@ pub use front_door::{Behind, FrontDoor, FrontDoorConfig, Limits};
 pub use line::{CloseReason, Line};
 pub use presence::Presence;
 pub use refusal::{Answer, Ledger, Operation, Record, Refusal};
-pub use region::Regions;
+pub use region::{RegionalDelay, Regions};
 pub use router::RouterFigures;

@@ -15,8 +15,10 @@ use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::backend::{Backend, Peer};
+use crate::distant::Distant;
 use crate::front_door::Shared;
 use crate::refusal::{Answer, Operation, Refusal};
+use crate::stream::Stream;
 
 /// Connections the kernel may hold for us: a fleet reconnects all at once.
 const BACKLOG: i32 = 4096;
@@ -39,7 +41,7 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 pub(crate) async fn accept<B, F, R>(listener: TcpListener, shared: Arc<Shared<B>>, serve: F)
 where
     B: Backend,
-    F: Fn(TcpStream, Peer, Arc<Shared<B>>) -> R + Clone + Send + 'static,
+    F: Fn(Stream, Peer, Arc<Shared<B>>) -> R + Clone + Send + 'static,
     R: Future<Output = ()> + Send + 'static,
 {
     loop {
@@ -71,6 +73,7 @@ where
             server_name: None,
             certificates: Vec::new(),
         };
+        let stream = lay(stream, remote, &shared);
         let task = serve(stream, peer, shared.clone());
         let owner = shared.clone();
         shared.tasks.spawn(async move {
@@ -78,6 +81,19 @@ where
             task.await;
         });
     }
+}
+
+/// A peer in another region gets a long way, under everything that is said on it.
+fn lay<B>(stream: TcpStream, remote: SocketAddr, shared: &Shared<B>) -> Stream {
+    let delay = shared.delay.as_ref();
+    let Some(round_trip) = delay.and_then(|delay| delay.round_trip(remote.ip())) else {
+        return Stream::Near(stream);
+    };
+    let (read, write) = stream.into_split();
+    // All of it on the way out: an answer is late by one round trip, and so is the next question.
+    let (stream, carried) = Distant::new(read, write, round_trip);
+    shared.tasks.spawn(carried);
+    Stream::Far(stream)
 }
 
 /// One of the connections that may be open at once.
@@ -109,10 +125,10 @@ fn refuse_crowd<B: Backend>(shared: &Shared<B>, remote: SocketAddr) {
 /// The TLS handshake, within its time and among a bounded number of others. A client takes its turn
 /// with a whole ClientHello: whoever says nothing, or half of one, keeps nobody waiting.
 pub(crate) async fn handshake<B: Backend>(
-    stream: TcpStream,
+    stream: Stream,
     mut peer: Peer,
     shared: &Shared<B>,
-) -> Option<(Box<TlsStream<TcpStream>>, Arc<Peer>)> {
+) -> Option<(Box<TlsStream<Stream>>, Arc<Peer>)> {
     let attempt = async {
         let greeted = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
         let _turn = shared

@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
@@ -59,6 +60,30 @@ impl Regions {
             return Some(0);
         }
         self.latencies.get(&pair(one, other)).copied()
+    }
+}
+
+/// How much longer the way to an address is, seen from one region.
+#[derive(Debug, Clone)]
+pub struct RegionalDelay {
+    here: String,
+    regions: Regions,
+}
+
+impl RegionalDelay {
+    pub fn new(here: &str, regions: Regions) -> Self {
+        Self {
+            here: here.into(),
+            regions,
+        }
+    }
+
+    /// Of one question and its answer; `None` where nothing is to be waited for, or nobody said how
+    /// long.
+    pub fn round_trip(&self, remote: IpAddr) -> Option<Duration> {
+        let there = self.regions.of(remote);
+        let milliseconds = self.regions.latency(there, &self.here)?;
+        (milliseconds > 0).then(|| Duration::from_millis(milliseconds.into()))
     }
 }
 
@@ -130,6 +155,30 @@ mod tests {
         assert_eq!(regions.latency("EastUS", "lab"), Some(9));
         assert_eq!(regions.latency("mars", "mars"), Some(0));
         assert_eq!(regions.latency("mars", "eastus"), None);
+    }
+
+    #[test]
+    fn an_address_is_delayed_by_the_table_or_not_at_all() {
+        let regions = Regions::new("mars")
+            .with_network("10.1.0.0/16".parse().unwrap(), "westus")
+            .with_network("10.2.0.0/16".parse().unwrap(), "EastUS")
+            .with_network("10.3.0.0/16".parse().unwrap(), "lab")
+            .with_latency("lab", "eastus", 0);
+        let delay = RegionalDelay::new("eastus", regions);
+        for (address, milliseconds) in [
+            ("10.1.3.4", Some(68)),
+            ("::ffff:10.1.3.4", Some(68)),
+            ("10.2.3.4", None),
+            ("10.3.3.4", None),
+            ("192.168.0.1", None),
+        ] {
+            let expected = milliseconds.map(Duration::from_millis);
+            assert_eq!(
+                delay.round_trip(address.parse().unwrap()),
+                expected,
+                "{address}"
+            );
+        }
     }
 
     #[test]

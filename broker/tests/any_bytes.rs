@@ -10,13 +10,27 @@ include!("fuzz/session.rs");
 #[path = "../../fuzz/checks/packet.rs"]
 mod packets;
 
+/// What the fuzzer of this name kept.
+fn corpus(target: &str) -> Vec<Vec<u8>> {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus");
+    let files = std::fs::read_dir(folder.join(target)).unwrap();
+    let inputs: Vec<_> = files
+        .map(|file| std::fs::read(file.unwrap().path()).unwrap())
+        .collect();
+    assert!(inputs.len() > 10, "{} inputs", inputs.len());
+    inputs
+}
+
+#[test]
+fn the_corpus_of_conversations_holds() {
+    for bytes in corpus("session") {
+        converse(&bytes, std::time::Instant::now());
+    }
+}
+
 #[test]
 fn what_the_fuzzers_kept_is_packets_or_refused() {
-    let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus/packet");
-    let files: Vec<_> = std::fs::read_dir(corpus).unwrap().collect();
-    assert!(files.len() > 10, "{} inputs", files.len());
-    for file in files {
-        let bytes = std::fs::read(file.unwrap().path()).unwrap();
+    for bytes in corpus("packet") {
         packets::check(&bytes);
         // The first byte says in which pieces the rest arrives; an input follows a CONNECT.
         let conversation = [&[255], conversation().as_slice(), &bytes].concat();

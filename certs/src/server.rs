@@ -27,6 +27,23 @@ pub struct ServerIdentity {
     names: ServerNames,
     ecdsa: Arc<CertifiedKey>,
     rsa: Arc<CertifiedKey>,
+    renewed: Option<Renewal>,
+}
+
+/// Why a certificate was made anew, what concerns clients most last.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Renewal {
+    /// There was no whole pair of certificate and key.
+    Missing,
+    /// The pair could not be read, or its parts did not belong together.
+    Unreadable,
+    /// Less than a third of its life was left, or its life had not begun.
+    NearExpiry,
+    NamesChanged,
+    /// It was signed by an authority of this name: clients that trust that one do not trust ours.
+    AnotherAuthority {
+        issuer: String,
+    },
 }
 
 impl ServerIdentity {
@@ -49,11 +66,19 @@ impl ServerIdentity {
             names: &names,
             now,
         };
+        let (ecdsa, ecdsa_renewed) = wanted.load_or_issue(folder, "server-p256", KeyKind::P256)?;
+        let (rsa, rsa_renewed) = wanted.load_or_issue(folder, "server-rsa", KeyKind::Rsa2048)?;
         Ok(Self {
-            ecdsa: wanted.load_or_issue(folder, "server-p256", KeyKind::P256)?,
-            rsa: wanted.load_or_issue(folder, "server-rsa", KeyKind::Rsa2048)?,
+            ecdsa,
+            rsa,
+            renewed: ecdsa_renewed.max(rsa_renewed),
             names,
         })
+    }
+
+    /// Why certificates were made, if any were; of two reasons the one that concerns clients more.
+    pub fn renewed(&self) -> Option<&Renewal> {
+        self.renewed.as_ref()
     }
 
     pub fn names(&self) -> &ServerNames {
@@ -95,42 +120,50 @@ impl Wanted<'_> {
         folder: &Path,
         stem: &str,
         kind: KeyKind,
-    ) -> Result<Arc<CertifiedKey>, Error> {
+    ) -> Result<(Arc<CertifiedKey>, Option<Renewal>), Error> {
         let files = PairFiles::new(folder, stem);
-        if let Some(ready) = self.usable(&files.read()?, kind) {
-            return Ok(ready);
+        if let Ok(ready) = self.usable(&files.read()?, kind) {
+            return Ok((ready, None));
         }
         let _lock = lock(folder)?;
         // Another process may have made it while this one waited.
         let found = files.read()?;
-        if let Some(ready) = self.usable(&found, kind) {
-            return Ok(ready);
-        }
+        let why = match self.usable(&found, kind) {
+            Ok(ready) => return Ok((ready, None)),
+            Err(why) => why,
+        };
         let key = match kept_key(&found, kind) {
             Some(key) => key,
             None => kind.generate()?,
         };
         let leaf = self.authority.sign_server(self.names, &key, self.now)?;
         files.write(&leaf.chain_pem, &leaf.key_pem)?;
-        certified_key(&leaf.chain_pem, &leaf.key_pem)
+        let ready = certified_key(&leaf.chain_pem, &leaf.key_pem)?;
+        Ok((ready, Some(why)))
     }
 
-    fn usable(&self, found: &Found, kind: KeyKind) -> Option<Arc<CertifiedKey>> {
+    fn usable(&self, found: &Found, kind: KeyKind) -> Result<Arc<CertifiedKey>, Renewal> {
         let Found::Both(pair) = found else {
-            return None;
+            return Err(Renewal::Missing);
         };
-        let leaf = Certificate::read_first(pair.certificate_pem.as_bytes()).ok()?;
-        let authority = self.authority.certificate();
-        let key = kept_key(found, kind)?;
-        let fits = key.der_bytes() == leaf.public_key()
-            && leaf.names_as_issuer(authority)
-            && leaf.is_signed_by(authority)
-            && !leaf.validity().is_due(self.now)
-            && names_of(&leaf).as_ref() == Some(self.names);
-        if !fits {
-            return None;
+        let leaf = Certificate::read_first(pair.certificate_pem.as_bytes())
+            .map_err(|_| Renewal::Unreadable)?;
+        let key = kept_key(found, kind).ok_or(Renewal::Unreadable)?;
+        if key.der_bytes() != leaf.public_key() {
+            return Err(Renewal::Unreadable);
         }
-        certified_key(&pair.certificate_pem, &pair.key_pem).ok()
+        let authority = self.authority.certificate();
+        if !leaf.names_as_issuer(authority) || !leaf.is_signed_by(authority) {
+            let issuer = leaf.info().issuer_name;
+            return Err(Renewal::AnotherAuthority { issuer });
+        }
+        if names_of(&leaf).as_ref() != Some(self.names) {
+            return Err(Renewal::NamesChanged);
+        }
+        if leaf.validity().is_due(self.now) {
+            return Err(Renewal::NearExpiry);
+        }
+        certified_key(&pair.certificate_pem, &pair.key_pem).map_err(|_| Renewal::Unreadable)
     }
 }
 

@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use azimuth_certs::{Authority, Error, KeyKind, ServerIdentity, ServerNames};
+use azimuth_certs::{Authority, Error, KeyKind, Renewal, ServerIdentity, ServerNames};
 use common::{Folder, now};
 
 #[test]
@@ -200,6 +200,76 @@ fn a_new_authority_means_new_server_certificates() {
     let second = Authority::load_or_create(&other, now()).unwrap();
     ServerIdentity::load_or_issue(&folder, &second, &names(&["a.example"]), now()).unwrap();
     assert_only_certificates_changed(&made, &snapshot(&folder));
+}
+
+#[test]
+fn a_renewal_says_why_and_says_it_once() {
+    let (folder, other) = (Folder::new(), Folder::new());
+    let theirs = Authority::load_or_create(&folder, now()).unwrap();
+    let ours = Authority::load_or_create(&other, now()).unwrap();
+    let remove = |file: &str| fs::remove_file(folder.join(file)).unwrap();
+    let tear = |file: &str| fs::write(folder.join(file), "torn").unwrap();
+    let stranger = ours
+        .issue_server(&names(&["a.example"]), KeyKind::P256, now())
+        .unwrap();
+    let of_theirs = |name| {
+        ServerIdentity::load_or_issue(&folder, &theirs, &names(&[name]), now()).unwrap();
+    };
+    let another = || Renewal::AnotherAuthority {
+        issuer: theirs.certificate().info().subject_name,
+    };
+
+    type Row<'a> = (&'a str, u32, &'a dyn Fn(), Renewal);
+    let rows: [Row<'_>; 9] = [
+        ("a.example", 0, &|| {}, Renewal::Missing),
+        (
+            "a.example",
+            0,
+            &|| remove("server-rsa.pem"),
+            Renewal::Missing,
+        ),
+        (
+            "a.example",
+            0,
+            &|| remove("server-p256.key"),
+            Renewal::Missing,
+        ),
+        (
+            "a.example",
+            0,
+            &|| tear("server-p256.pem"),
+            Renewal::Unreadable,
+        ),
+        (
+            "a.example",
+            0,
+            &|| fs::write(folder.join("server-p256.key"), &stranger.key_pem).unwrap(),
+            Renewal::Unreadable,
+        ),
+        ("b.example", 0, &|| {}, Renewal::NamesChanged),
+        ("b.example", 270, &|| {}, Renewal::NearExpiry),
+        ("b.example", 270, &|| of_theirs("b.example"), another()),
+        // Of several reasons the one that concerns clients most.
+        (
+            "c.example",
+            270,
+            &|| {
+                of_theirs("b.example");
+                remove("server-p256.pem");
+            },
+            another(),
+        ),
+    ];
+    for (number, (name, days, change, why)) in rows.into_iter().enumerate() {
+        change();
+        let load = || {
+            let at = now() + DAY * days;
+            let loaded = ServerIdentity::load_or_issue(&folder, &ours, &names(&[name]), at);
+            loaded.unwrap().renewed().cloned()
+        };
+        assert_eq!(load(), Some(why), "row {number}");
+        assert_eq!(load(), None, "row {number}, seen again");
+    }
 }
 
 #[test]

@@ -7,8 +7,8 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use azimuth_certs::{
-    Authority, KeyChoice, KeyKind, ServerIdentity, ServerNames, Thumbprint, TrustFiles, bundle,
-    c_header, trust_rows,
+    Authority, KeyChoice, KeyKind, Renewal, ServerIdentity, ServerNames, Thumbprint, TrustFiles,
+    bundle, c_header, trust_rows,
 };
 use azimuth_clock::{Clock, SystemClock};
 use clap::{Args, Subcommand, ValueEnum};
@@ -114,12 +114,27 @@ pub fn server(
         &ServerNames { dns, ips },
         SystemClock.utc(),
     )?;
+    if let Some(Renewal::AnotherAuthority { issuer }) = identity.renewed() {
+        tracing::warn!("{}", another_authority(folder, issuer, authority));
+    }
     let choice = match config.security.server_key {
         ServerKey::Auto => KeyChoice::Auto,
         ServerKey::Rsa => KeyChoice::Rsa,
         ServerKey::Ecdsa => KeyChoice::Ecdsa,
     };
     Ok(identity.rustls_config(choice, config.security.resumption)?)
+}
+
+/// A data folder that came from elsewhere without its CA, or whose CA was made anew.
+fn another_authority(folder: &Path, issuer: &str, authority: &Authority) -> String {
+    let thumbprint = Thumbprint::sha256(authority.certificate_der()).to_string();
+    let short: String = thumbprint.chars().take(8).collect();
+    format!(
+        "the certificate in {} was issued by another CA ({issuer}); a new one was made under the CA {short}… (SHA-256). \
+         Clients that were given the old CA file must be given {}",
+        absolute(folder).display(),
+        absolute(&authority.path()).display()
+    )
 }
 
 impl Certs {

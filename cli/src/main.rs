@@ -14,6 +14,7 @@ mod environment;
 mod fleet;
 mod follow;
 mod health;
+mod linked_hub;
 mod live;
 mod logging;
 mod paste;
@@ -77,7 +78,7 @@ enum Command {
     Up(up::Up),
     /// Start one hub
     Hub(services::OneHub),
-    /// Start the Device Provisioning Service alone
+    /// Start the Device Provisioning Service alone, or change the hubs of one that runs
     Dps(services::OneDps),
     /// Run a fleet of simulated devices against this or any other endpoint
     DeviceSim(fleet::DeviceSim),

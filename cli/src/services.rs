@@ -20,11 +20,12 @@ use azimuth_hub::{Hub, HubConfig, RunningHub};
 use azimuth_wire::connection_string::ConnectionString;
 use azimuth_wire::enrollment::{AllocationPolicy, EnrollmentGroup, IndividualEnrollment};
 use azimuth_wire::time::Timestamp;
-use clap::Args;
+use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use crate::certificates;
-use crate::config::{Allocation, Config, GLOBAL_DPS, HubSection, TUTORIAL_KEY};
+use crate::config::{Allocation, Config, GLOBAL_DPS, HubSection, LinkedHubSection, TUTORIAL_KEY};
+use crate::linked_hub::LinkedHub;
 use crate::paste::{DpsPaste, GroupPaste, HubPaste, Paste, take_name};
 
 /// Starts one of the configured hubs and serves until it is stopped.
@@ -40,7 +41,7 @@ pub struct OneHub {
     place: Place,
 }
 
-/// Starts the Device Provisioning Service and serves until it is stopped.
+/// Starts the Device Provisioning Service and serves until it is stopped; with a command, changes one that runs.
 #[derive(Debug, Args)]
 pub struct OneDps {
     /// How a hub is chosen where an enrollment does not say it
@@ -48,6 +49,15 @@ pub struct OneDps {
     allocation: Option<Allocation>,
     #[command(flatten)]
     place: Place,
+    #[command(subcommand)]
+    command: Option<DpsCommand>,
+}
+
+/// What is done with a DPS that runs instead of starting one.
+#[derive(Debug, Subcommand)]
+enum DpsCommand {
+    /// List, add, change and remove the hubs that a running DPS sends devices to
+    LinkedHub(LinkedHub),
 }
 
 /// Where a service that runs apart is found.
@@ -109,6 +119,9 @@ impl OneHub {
 
 impl OneDps {
     pub fn run(self, mut config: Config) -> anyhow::Result<ExitCode> {
+        if let Some(DpsCommand::LinkedHub(linked_hub)) = self.command {
+            return linked_hub.run(config);
+        }
         config.dps.address = self.place.address.unwrap_or(config.dps.address);
         config.dps.listen = self.place.listen.or(config.dps.listen);
         config.dps.allocation = self.allocation.unwrap_or(config.dps.allocation);
@@ -193,6 +206,7 @@ pub fn start_hub(
             },
             ..LogConfig::default()
         },
+        simulated_latency: config.regions.simulate_latency.then(|| regions(config)),
         ..HubConfig::new(&section.name, names, &section.region, folder, Arc::new(tls))
     };
     let hub = Hub::start(hub, clock()).map_err(|error| with_port_flag(error, &section.name))?;
@@ -218,9 +232,12 @@ pub fn start_dps(
         vec![config.dps.address],
     )?;
     names.push(config.dps.address.to_string());
+    let elsewhere = config.dps.linked_hubs.iter();
+    let elsewhere = elsewhere.map(|hub| Ok(linked_elsewhere(config, hub)));
     let linked = hubs
         .iter()
         .map(|hub| linked_hub(config, hub))
+        .chain(elsewhere)
         .collect::<anyhow::Result<_>>()?;
     let dps = DpsConfig {
         name: config.dps.name.clone(),
@@ -459,6 +476,17 @@ fn linked_hub(config: &Config, hub: &HubPaste) -> anyhow::Result<LinkedHubConfig
         weight,
         apply_allocation_policy: true,
     })
+}
+
+fn linked_elsewhere(config: &Config, hub: &LinkedHubSection) -> LinkedHubConfig {
+    LinkedHubConfig {
+        dial: hub.address,
+        advertised: hub.address,
+        https_port: config.ports.https,
+        weight: hub.weight,
+        apply_allocation_policy: hub.apply_allocation_policy,
+        ..LinkedHubConfig::new(hub.connection_string.clone(), &hub.region)
+    }
 }
 
 fn policy(allocation: Allocation) -> AllocationPolicy {

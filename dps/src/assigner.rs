@@ -27,6 +27,7 @@ use crate::enrollment::Terms;
 use crate::error::{NO_HUB, SERVER_ERROR, UNAUTHORIZED};
 use crate::explain;
 use crate::linked_hub::{HubError, LinkedHub, Wanted};
+use crate::linked_hubs::{LinkedHubs, find};
 use crate::operation::{OperationId, Operations};
 use crate::records;
 use crate::registration::{self, Decision, Outcome, Record};
@@ -50,7 +51,7 @@ pub struct Job {
 pub struct Assigner {
     pub store: Arc<dyn Store>,
     pub operations: Arc<Operations>,
-    pub hubs: Vec<LinkedHub>,
+    pub hubs: Arc<LinkedHubs>,
     pub regions: Regions,
     pub allocation: AllocationPolicy,
     pub pace: Pace,
@@ -139,7 +140,9 @@ impl Assigner {
     }
 
     async fn outcome(&self, job: &Job, before: Option<&RegistrationState>) -> Outcome {
-        let chosen = match self.choose(job) {
+        // One set for the whole registration: what is linked or unlinked meanwhile is for the next.
+        let hubs = self.hubs.live();
+        let chosen = match self.choose(job, &hubs) {
             Ok(chosen) => chosen.host,
             Err(why) => {
                 self.refuse(job, explain::no_hub(&job.registration_id, why));
@@ -153,12 +156,17 @@ impl Assigner {
             Ok(device) => device,
             Err(outcome) => return outcome,
         };
-        if let Err(outcome) = self.write(job, decision, &device).await {
+        // A hub that is linked no more is only named, never asked.
+        if let Some(hub) = find(&hubs, decision.hub())
+            && let Err(outcome) = self.write(job, hub, decision, &device).await
+        {
             return outcome;
         }
         if let Decision::Move { from, .. } = decision {
             let old = before.and_then(|state| state.device_id.as_ref());
-            self.leave(job, from, old.unwrap_or(&device)).await;
+            if let Some(hub) = find(&hubs, from) {
+                self.leave(job, hub, old.unwrap_or(&device)).await;
+            }
         }
         Outcome::Assigned {
             hub: decision.hub().into(),
@@ -167,8 +175,8 @@ impl Assigner {
         }
     }
 
-    fn choose(&self, job: &Job) -> Result<Candidate<'_>, NoHub> {
-        let linked: Vec<_> = self.hubs.iter().map(LinkedHub::candidate).collect();
+    fn choose<'a>(&self, job: &Job, hubs: &'a [Arc<LinkedHub>]) -> Result<Candidate<'a>, NoHub> {
+        let linked: Vec<_> = hubs.iter().map(|hub| hub.candidate()).collect();
         let applicant = Applicant {
             registration_id: &job.key,
             region: self.regions.of(job.remote.ip()),
@@ -177,11 +185,13 @@ impl Assigner {
         allocation::choose(policy, applicant, &linked, &job.terms.hubs, &self.regions)
     }
 
-    async fn write(&self, job: &Job, decision: Decision<'_>, id: &DeviceId) -> Result<(), Outcome> {
-        // A hub that is linked no more is only named, never asked.
-        let Some(hub) = self.hub(decision.hub()) else {
-            return Ok(());
-        };
+    async fn write(
+        &self,
+        job: &Job,
+        hub: &LinkedHub,
+        decision: Decision<'_>,
+        id: &DeviceId,
+    ) -> Result<(), Outcome> {
         let wanted = Wanted {
             id,
             keys: &job.keys,
@@ -216,21 +226,14 @@ impl Assigner {
 
     /// Removes a device that moved from its old hub. One that cannot be reached keeps it: the
     /// device has its new hub and must not wait.
-    async fn leave(&self, job: &Job, from: &str, id: &DeviceId) {
-        let Some(hub) = self.hub(from) else { return };
+    async fn leave(&self, job: &Job, hub: &LinkedHub, id: &DeviceId) {
         if let Err(error) = hub.remove(id).await {
-            self.refuse(job, explain::hub_failed(from, &error, true));
+            self.refuse(job, explain::hub_failed(hub.host(), &error, true));
             tracing::warn!(
-                registration.id = %job.registration_id, hub = from,
+                registration.id = %job.registration_id, hub = hub.host(),
                 "a device that moved could not be removed from its old hub: {error}"
             );
         }
-    }
-
-    fn hub(&self, host: &str) -> Option<&LinkedHub> {
-        self.hubs
-            .iter()
-            .find(|hub| hub.host().eq_ignore_ascii_case(host))
     }
 
     fn state(

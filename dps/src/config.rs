@@ -30,6 +30,8 @@ pub struct DpsConfig {
     pub keys: PolicyKeySource,
     /// The policy of enrollments that name none.
     pub allocation: AllocationPolicy,
+    /// Declared: made at start when absent, replaced when the declaration changed, unlinked when it is
+    /// gone. One that was removed since stays removed until its declaration changes.
     pub linked_hubs: Vec<LinkedHubConfig>,
     pub regions: Regions,
     /// Declared: made at start when absent, replaced when the declaration changed, never deleted.
@@ -52,7 +54,7 @@ pub enum PolicyKeySource {
 }
 
 /// A hub that devices may be sent to.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LinkedHubConfig {
     /// Of a policy with registry read and write.
     pub connection_string: ConnectionString,
@@ -69,6 +71,11 @@ pub struct LinkedHubConfig {
 }
 
 impl LinkedHubConfig {
+    /// The hub's name, folded: what tells links apart.
+    pub fn host(&self) -> String {
+        self.connection_string.host_name.to_ascii_lowercase()
+    }
+
     /// A hub with the defaults of a new link.
     pub fn new(connection_string: ConnectionString, region: &str) -> Self {
         Self {

@@ -4,8 +4,6 @@
 //! answered `401` to register, where every client looks for it. What may not enter: choosing hubs,
 //! requests to hubs.
 
-use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +30,7 @@ use crate::error::{
     BAD_REQUEST, Error, OPERATION_NOT_FOUND, SERVER_ERROR, THROTTLED, UNAUTHORIZED,
 };
 use crate::explain;
+use crate::linked_hubs::LinkedHubs;
 use crate::operation::{OperationId, Operations, Standing};
 use crate::records;
 use crate::registrant::{Claims, Credential, Proven, Registrant};
@@ -48,8 +47,7 @@ pub struct Desk {
     pub clock: Arc<dyn Clock>,
     pub retry_after: u32,
     pub assigned_hub_form: AssignedHubForm,
-    /// Of linked hubs, by host name in lower case.
-    pub addresses: HashMap<String, IpAddr>,
+    pub hubs: Arc<LinkedHubs>,
 }
 
 /// What a device is answered.
@@ -197,8 +195,8 @@ impl Desk {
             AssignedHubForm::Address => true,
         };
         if by_address && let Some(hub) = &mut shown.assigned_hub {
-            let address = self.addresses.get(&hub.to_ascii_lowercase());
-            *hub = address.map_or_else(|| std::mem::take(hub), ToString::to_string);
+            let address = self.hubs.advertised(hub);
+            *hub = address.map_or_else(|| std::mem::take(hub), |address| address.to_string());
         }
         Reply {
             status: 200,

@@ -13,6 +13,12 @@ pub enum Error {
     EnrollmentNotFound,
     #[error("Registration not found.")]
     RegistrationNotFound,
+    #[error("No hub `{0}` is linked.")]
+    LinkedHubNotFound(String),
+    #[error(
+        "The hub `{0}` refused the key of this connection string; take the string of a policy with registry read and write from the hub, and try again."
+    )]
+    HubKeyRefused(String),
     #[error("No such resource; the path is not one of the Device Provisioning Service.")]
     NoSuchPath,
     #[error("The method is not allowed for this resource.")]
@@ -29,8 +35,6 @@ pub enum Error {
     FrontDoor(#[source] azimuth_broker::Error),
     #[error("the certificate authority of the hubs cannot be used: {0}")]
     Roots(String),
-    #[error("the connection string of the linked hub `{0}` names no policy and key")]
-    LinkedHub(String),
     #[error("the client for hubs did not start")]
     Client(#[source] reqwest::Error),
     #[error("the thread of the service did not start")]
@@ -47,11 +51,11 @@ impl Error {
     /// Azure's number: the first three digits are the HTTP status.
     pub fn code(&self) -> u32 {
         match self {
-            Self::Invalid(_) | Self::NotSupported(_) => 400_004,
+            Self::Invalid(_) | Self::NotSupported(_) | Self::HubKeyRefused(_) => BAD_REQUEST,
             Self::Unauthorized => UNAUTHORIZED,
             Self::EnrollmentNotFound => 404_201,
             Self::RegistrationNotFound => 404_202,
-            Self::NoSuchPath => 404_000,
+            Self::NoSuchPath | Self::LinkedHubNotFound(_) => 404_000,
             Self::MethodNotAllowed => 405_000,
             Self::AlreadyExists(_) => 409_001,
             Self::PreconditionFailed => 412_001,
@@ -59,7 +63,6 @@ impl Error {
             | Self::Damaged(_)
             | Self::FrontDoor(_)
             | Self::Roots(_)
-            | Self::LinkedHub(_)
             | Self::Client(_)
             | Self::Thread(_)
             | Self::Declaration { .. } => SERVER_ERROR,
@@ -74,6 +77,8 @@ impl Error {
             Self::Unauthorized => "unauthorized",
             Self::EnrollmentNotFound => "unknown-enrollment",
             Self::RegistrationNotFound => "unknown-registration",
+            Self::LinkedHubNotFound(_) => "unknown-linked-hub",
+            Self::HubKeyRefused(_) => "hub-key-refused",
             Self::NoSuchPath => "unknown-path",
             Self::MethodNotAllowed => "method-not-allowed",
             Self::AlreadyExists(_) => "already-exists",
@@ -81,7 +86,6 @@ impl Error {
             Self::Storage(_) | Self::Damaged(_) => "store-failed",
             Self::FrontDoor(_)
             | Self::Roots(_)
-            | Self::LinkedHub(_)
             | Self::Client(_)
             | Self::Thread(_)
             | Self::Declaration { .. } => "server-error",

@@ -26,6 +26,7 @@ pub mod error;
 mod explain;
 mod fingerprint;
 mod linked_hub;
+mod linked_hubs;
 pub mod operation;
 mod records;
 mod registrant;

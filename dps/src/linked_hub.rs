@@ -3,7 +3,7 @@
 //! Connections are kept, requests at once are bounded per hub, so that a slow hub holds up nobody
 //! else. What may not enter: which hub a device gets, and how often to try again.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use azimuth_wire::time::unix_seconds;
 use azimuth_wire::{DeviceId, SymmetricKey, percent, sas};
 use parking_lot::Mutex;
 use reqwest::{Method, StatusCode};
+use rustls::CertificateError::{BadSignature, UnknownIssuer};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::Semaphore;
@@ -23,17 +24,14 @@ use crate::error::Error;
 
 /// One linked hub.
 pub struct LinkedHub {
+    link: LinkedHubConfig,
     host: String,
-    region: String,
-    weight: u16,
-    apply_allocation_policy: bool,
-    advertised: Option<IpAddr>,
     base: String,
     key_name: String,
     key: SymmetricKey,
     token: Mutex<Option<(String, u64)>>,
     client: reqwest::Client,
-    permits: Semaphore,
+    permits: Arc<Semaphore>,
     clock: Arc<dyn Clock>,
 }
 
@@ -66,11 +64,7 @@ impl LinkedHub {
         timeout: Duration,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Error> {
-        let string = &config.connection_string;
-        let host = string.host_name.to_ascii_lowercase();
-        let (Some(key_name), Some(key)) = (string.key_name.clone(), string.key.clone()) else {
-            return Err(Error::LinkedHub(host));
-        };
+        let host = config.host();
         let mut client = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
             .no_proxy()
@@ -82,18 +76,42 @@ impl LinkedHub {
         if let Some(address) = config.dial {
             client = client.resolve(&host, SocketAddr::new(address, config.https_port));
         }
+        let client = client.build().map_err(Error::Client)?;
+        let permits = Arc::new(Semaphore::new(Self::AT_ONCE));
+        Self::over(config, client, permits, clock)
+    }
+
+    /// The same hub under another link. Connections and their bound stay where the hub does.
+    pub fn relinked(&self, config: &LinkedHubConfig) -> Option<Result<Self, Error>> {
+        let place = |link: &LinkedHubConfig| (link.host(), link.dial, link.https_port);
+        (place(config) == place(&self.link)).then(|| {
+            let (client, permits) = (self.client.clone(), self.permits.clone());
+            Self::over(config, client, permits, self.clock.clone())
+        })
+    }
+
+    fn over(
+        config: &LinkedHubConfig,
+        client: reqwest::Client,
+        permits: Arc<Semaphore>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, Error> {
+        let host = config.host();
+        let string = &config.connection_string;
+        let (Some(key_name), Some(key)) = (string.key_name.clone(), string.key.clone()) else {
+            let sentence =
+                format!("the connection string of the hub `{host}` names no policy and key");
+            return Err(Error::Invalid(sentence));
+        };
         Ok(Self {
+            link: config.clone(),
             base: format!("https://{host}:{}", config.https_port),
             host,
-            region: config.region.clone(),
-            weight: config.weight,
-            apply_allocation_policy: config.apply_allocation_policy,
-            advertised: config.advertised,
             key_name,
             key,
             token: Mutex::default(),
-            client: client.build().map_err(Error::Client)?,
-            permits: Semaphore::new(Self::AT_ONCE),
+            client,
+            permits,
             clock,
         })
     }
@@ -102,18 +120,23 @@ impl LinkedHub {
         &self.host
     }
 
-    /// Where it is, for devices that speak in addresses.
-    pub fn advertised(&self) -> Option<IpAddr> {
-        self.advertised
+    pub fn link(&self) -> &LinkedHubConfig {
+        &self.link
     }
 
     pub fn candidate(&self) -> Candidate<'_> {
         Candidate {
             host: &self.host,
-            region: &self.region,
-            weight: self.weight,
-            apply_allocation_policy: self.apply_allocation_policy,
+            region: &self.link.region,
+            weight: self.link.weight,
+            apply_allocation_policy: self.link.apply_allocation_policy,
         }
+    }
+
+    /// Asks for something small that needs the policy's rights to the registry.
+    pub async fn probe(&self) -> Result<(), HubError> {
+        let answer = self.send(Method::GET, "/statistics/devices", None, None);
+        answer.await?.done().map(drop)
     }
 
     /// Makes the device; one that is there already is given the credential.
@@ -192,9 +215,19 @@ impl LinkedHub {
         etag: Option<&str>,
         body: Option<String>,
     ) -> Result<Answer, HubError> {
+        let path = format!("/devices/{}", percent::encode(id.as_str()));
+        self.send(method, &path, etag, body).await
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        etag: Option<&str>,
+        body: Option<String>,
+    ) -> Result<Answer, HubError> {
         let _permit = self.permits.acquire().await;
-        let id = percent::encode(id.as_str());
-        let url = format!("{}/devices/{id}?api-version={API_VERSION}", self.base);
+        let url = format!("{}{path}?api-version={API_VERSION}", self.base);
         let mut request = self
             .client
             .request(method, url)
@@ -309,8 +342,20 @@ fn unreachable(error: &reqwest::Error) -> HubError {
         return HubError::Unreachable("it did not answer in time".into());
     }
     let mut cause: &dyn std::error::Error = error;
-    while let Some(source) = cause.source() {
-        cause = source;
+    loop {
+        let deeper = match cause.downcast_ref::<std::io::Error>() {
+            // The source of an `io::Error` is that of the error within, and not that error.
+            Some(io) => io.get_ref().map(|within| within as _),
+            None => cause.source(),
+        };
+        let Some(deeper) = deeper else { break };
+        cause = deeper;
+    }
+    let tls = cause.downcast_ref();
+    if let Some(rustls::Error::InvalidCertificate(UnknownIssuer | BadSignature)) = tls {
+        let sentence = "its certificate was signed by another CA than this DPS trusts: hub and DPS must share one CA, \
+                        so give both the same `certs` folder (or volume) and start them again";
+        return HubError::Unreachable(sentence.into());
     }
     HubError::Unreachable(cause.to_string())
 }

@@ -11,6 +11,9 @@ pub fn write<T: Serialize>(record: &T) -> Vec<u8> {
     serde_json::to_vec(record).expect("records are structs with text keys")
 }
 
+/// Where declarations are kept, beside what was made of them.
+pub const DECLARATIONS: &str = "declarations";
+
 /// Of the registration with this folded id.
 pub fn registration_key(id: &str) -> Key {
     Key::new("registrations", id)

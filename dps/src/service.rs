@@ -1,12 +1,11 @@
 //! A DPS as a running thing: everything put together on a thread of its own.
 
-use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use azimuth_broker::{
-    Behind, Consumer, Envelopes, FrontDoor, FrontDoorConfig, Lane, Ledger, Presence,
+    Backend, Behind, Consumer, Envelopes, FrontDoor, FrontDoorConfig, Lane, Ledger, Presence,
 };
 use azimuth_clock::Clock;
 use azimuth_storage::{Change, Expect, Key, Store};
@@ -18,11 +17,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::assigner::Assigner;
-use crate::config::{DpsConfig, PolicyKeySource};
+use crate::config::{DpsConfig, LinkedHubConfig, PolicyKeySource};
 use crate::device::Desk;
-use crate::enrollment::{Enrollments, Entry, Rules, random_key};
+use crate::enrollment::{Enrollments, Entry, random_key};
 use crate::error::Error;
-use crate::linked_hub::LinkedHub;
+use crate::linked_hubs::LinkedHubs;
 use crate::operation::Operations;
 use crate::records;
 use crate::rest::{self, Office};
@@ -49,6 +48,17 @@ impl Dps {
             stop,
             thread: Some(thread),
         })
+    }
+
+    /// Opens on the caller's own runtime and hands out the front door, for streams that come another
+    /// way than over a socket. What runs behind it ends with that runtime.
+    pub async fn open(
+        config: DpsConfig,
+        clock: Arc<dyn Clock>,
+    ) -> Result<FrontDoor<impl Backend>, Error> {
+        let store = open_store(&config)?;
+        let (door, _) = open(config, store, clock, CancellationToken::new()).await?;
+        Ok(door)
     }
 }
 
@@ -177,13 +187,15 @@ async fn open(
     stop: CancellationToken,
 ) -> Result<(FrontDoor<Desk>, Facts), Error> {
     let policy = policy_keys(&config, &*store).await?;
-    let hubs = linked_hubs(&config, &clock)?;
-    let addresses: HashMap<String, IpAddr> = hubs
-        .iter()
-        .filter_map(|hub| Some((hub.host().to_owned(), hub.advertised()?)))
-        .collect();
-    let rules = Rules::new(hubs.iter().map(|hub| hub.host().to_owned()).collect());
-    let enrollments = Arc::new(Enrollments::open(store.clone(), rules)?);
+    let hubs = Arc::new(LinkedHubs::open(
+        store.clone(),
+        &config.roots_pem,
+        config.pace.hub_timeout,
+        clock.clone(),
+    )?);
+    hubs.declare(&config.linked_hubs).await?;
+    let linked = hubs.clone();
+    let enrollments = Arc::new(Enrollments::open(store.clone(), move || linked.hosts())?);
     declare(&config, &enrollments, &*clock).await?;
     let group_keys = group_keys(&config, &enrollments)?;
     let ledger = Arc::new(Ledger::new(&config.name));
@@ -203,10 +215,11 @@ async fn open(
         clock: clock.clone(),
         retry_after: config.pace.retry_after,
         assigned_hub_form: config.assigned_hub_form,
-        addresses,
+        hubs: hubs.clone(),
     });
     let office = Arc::new(Office {
         enrollments,
+        hubs: hubs.clone(),
         store: store.clone(),
         policy: policy.clone(),
         host_names: config.host_names.clone(),
@@ -230,6 +243,8 @@ async fn open(
         mqtt: config.mqtt,
         https: config.https,
         lanes: 1,
+        // Azure's global endpoint is everywhere: no device is far from it.
+        delay: None,
         limits: config.limits,
     };
     let behind = Behind {
@@ -259,27 +274,22 @@ async fn open(
     Ok((door, facts))
 }
 
-fn linked_hubs(config: &DpsConfig, clock: &Arc<dyn Clock>) -> Result<Vec<LinkedHub>, Error> {
-    if config.linked_hubs.is_empty() {
-        return Ok(Vec::new());
-    }
-    let tls = azimuth_certs::client_config(Some(&config.roots_pem));
-    let tls = tls.map_err(|error| Error::Roots(error.to_string()))?;
-    let timeout = config.pace.hub_timeout;
-    let hub = |hub| LinkedHub::new(hub, tls.clone(), timeout, clock.clone());
-    config.linked_hubs.iter().map(hub).collect()
-}
-
 async fn declare(
     config: &DpsConfig,
     enrollments: &Enrollments,
     clock: &dyn Clock,
 ) -> Result<(), Error> {
+    let hubs = config.linked_hubs.iter().map(LinkedHubConfig::host);
+    let hubs: Vec<_> = hubs.collect();
     for group in &config.enrollment_groups {
-        enrollments.declare(group.clone(), clock.utc()).await?;
+        enrollments
+            .declare(group.clone(), &hubs, clock.utc())
+            .await?;
     }
     for individual in &config.individual_enrollments {
-        enrollments.declare(individual.clone(), clock.utc()).await?;
+        enrollments
+            .declare(individual.clone(), &hubs, clock.utc())
+            .await?;
     }
     Ok(())
 }

@@ -12,6 +12,8 @@ use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::response::Response;
 use azimuth_certs::{Authority, KeyKind, ServerNames};
+use azimuth_clock::SystemClock;
+use azimuth_storage::Store;
 use azimuth_wire::connection_string::ConnectionString;
 use azimuth_wire::sas::SasToken;
 use azimuth_wire::{SymmetricKey, percent};
@@ -22,6 +24,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::config::LinkedHubConfig;
+use crate::linked_hubs::LinkedHubs;
 
 /// An authority in a folder of its own, removed with it.
 pub struct Trust {
@@ -75,6 +78,19 @@ fn pem(
     let chain = rustls::pki_types::CertificateDer::pem_slice_iter(leaf.chain_pem.as_bytes());
     let key = rustls::pki_types::PrivateKeyDer::from_pem_slice(leaf.key_pem.as_bytes()).unwrap();
     (chain.map(Result::unwrap).collect(), key)
+}
+
+/// The set of these links.
+pub async fn linked_hubs(
+    store: &Arc<dyn Store>,
+    trust: &Trust,
+    links: &[LinkedHubConfig],
+) -> Arc<LinkedHubs> {
+    let roots = trust.authority.certificate_pem();
+    let (timeout, clock) = (Duration::from_secs(5), Arc::new(SystemClock));
+    let hubs = LinkedHubs::open(store.clone(), roots, timeout, clock).unwrap();
+    hubs.declare(links).await.unwrap();
+    Arc::new(hubs)
 }
 
 /// What the hub does instead of answering.
@@ -209,7 +225,7 @@ async fn answer(State(hub): State<Arc<StubHub>>, request: Request) -> Response {
     };
     let token = SasToken::parse(&header("authorization").unwrap_or_default());
     let known = token.is_ok_and(|token| {
-        token.signed_by(&hub.key) && token.covers(&format!("{}/devices", hub.host))
+        token.signed_by(&hub.key) && token.covers(&format!("{}{}", hub.host, parts.uri.path()))
     });
     if !known {
         return reply(
@@ -220,6 +236,9 @@ async fn answer(State(hub): State<Arc<StubHub>>, request: Request) -> Response {
     }
     let body = to_bytes(body, 1 << 20).await.unwrap();
     let body = serde_json::from_slice(&body).unwrap_or_default();
+    if parts.uri.path() == "/statistics/devices" {
+        return reply(200, &json!({ "totalDeviceCount": 0 }));
+    }
     let (status, body) = hub.respond(&method, &id, header("if-match").as_deref(), body);
     if let Some(Fault::Race(times)) = fault
         && times > 0

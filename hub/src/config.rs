@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use azimuth_broker::Limits;
+use azimuth_broker::{Limits, Regions};
 
 use crate::event::LogConfig;
 
@@ -33,6 +33,8 @@ pub struct HubConfig {
     /// The longest silence of a connection, whatever keep-alive it announced.
     pub longest_silence: Duration,
     pub event_log: LogConfig,
+    /// Makes clients wait as far from `region` as their addresses are; `None` is as fast as it goes.
+    pub simulated_latency: Option<Regions>,
     pub limits: Limits,
 }
 
@@ -68,6 +70,7 @@ impl HubConfig {
             // Azure: the largest useful keep-alive is 1177 s, one and a half times of it.
             longest_silence: Duration::from_secs(1767),
             event_log: LogConfig::default(),
+            simulated_latency: None,
             limits: Limits::default(),
         }
     }

@@ -8,10 +8,12 @@ use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
+use azimuth_broker::FrontDoor;
 use azimuth_clock::Clock;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{HubConfig, PolicyKeySource};
+use crate::device::DeviceDoor;
 use crate::error::Error;
 use crate::event::Cut;
 use crate::policies::Policies;
@@ -77,6 +79,19 @@ impl Hub {
             stopping,
             thread: Some(thread),
         })
+    }
+
+    /// Opens on the caller's own runtime and hands out the front door, for streams that come another
+    /// way than over a socket. Nobody writes down now and then what devices did last.
+    pub async fn open(
+        config: HubConfig,
+        clock: Arc<dyn Clock>,
+    ) -> Result<FrontDoor<DeviceDoor>, Error> {
+        check(&config)?;
+        let foundation = Foundation::open(&config, &clock)?;
+        let stopping = CancellationToken::new();
+        let (front_door, _) = thread::open(config, foundation, clock, &stopping).await?;
+        Ok(front_door)
     }
 }
 

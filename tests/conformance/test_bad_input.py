@@ -45,6 +45,32 @@ def test_a_corrupt_data_folder_is_refused_and_left_alone(own, tmp_path):
     simulator.start()
 
 
+def test_a_data_folder_in_use_is_refused_by_a_second_process(simulator):
+    """Whatever ports it would use: two of one name would write over each other."""
+    for words in (["up", "--no-devices"], ["hub", "contoso-west-hub"], ["dps"]):
+        said = refused("--data", simulator.folder / "data", "--mqtt-port", 28883, "--https-port", 20443, *words)
+        assert str(simulator.folder / "data") in said, said
+        assert "is in use by another process: stop that one, or name another path" in said
+    simulator.command("events", "--once")
+
+
+def test_a_data_folder_of_another_ca_is_explained(own, tmp_path):
+    simulator = own()
+    simulator.stop()
+    log = tmp_path / "log"
+    assert "another CA" not in log.read_text()
+    shutil.rmtree(tmp_path / "data" / "certs")
+    simulator.start()
+    said = log.read_text()
+    for service in ("contoso-east-hub", "contoso-west-hub", "contoso-dps"):
+        assert f"the certificate in {tmp_path / 'data' / service / 'tls'} was issued by another CA (CN=Azimuth" in said
+    assert f"must be given {simulator.ca}" in said
+    simulator.stop()
+    before = len(said)
+    simulator.start()
+    assert "another CA" not in log.read_text()[before:]
+
+
 def test_without_the_right_to_port_443_everything_else_starts(own, tmp_path):
     first = int(open("/proc/sys/net/ipv4/ip_unprivileged_port_start").read())
     if os.getuid() != 0 or first <= 443:

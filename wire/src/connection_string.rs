@@ -76,6 +76,15 @@ impl ConnectionString {
 
     /// The text with its key, for start-up output and clients. Never for a log.
     pub fn reveal(&self) -> String {
+        self.text(SymmetricKey::reveal)
+    }
+
+    /// The text with `****` for its key, as Azure's management API shows it.
+    pub fn masked(&self) -> String {
+        self.text(|_| MASK)
+    }
+
+    fn text(&self, shown: impl Fn(&SymmetricKey) -> &str) -> String {
         let mut text = format!("HostName={}", self.host_name);
         let mut add = |name: &str, value: &str| {
             text.push(';');
@@ -96,7 +105,7 @@ impl ConnectionString {
             add("SharedAccessKeyName", name);
         }
         if let Some(key) = &self.key {
-            add("SharedAccessKey", key.reveal());
+            add("SharedAccessKey", shown(key));
         }
         if self.x509 {
             add("x509", "true");
@@ -171,6 +180,9 @@ impl FromStr for ConnectionString {
     }
 }
 
+/// What stands for a key that is not shown.
+pub const MASK: &str = "****";
+
 /// A name short and plain enough to be no key: base64 of 16 bytes has 22 characters before its `=`.
 fn showable(name: &str, position: usize) -> String {
     let name = name.trim();
@@ -219,6 +231,7 @@ mod tests {
         ] {
             let parsed: ConnectionString = text.parse().unwrap();
             assert_eq!(parsed.reveal(), text);
+            assert_eq!(parsed.masked(), text.replace(KEY, "****"));
         }
     }
 

@@ -10,6 +10,7 @@ pub mod enrollment;
 pub mod error_code;
 pub mod etag;
 pub mod key;
+pub mod linked_hub;
 pub mod message;
 pub mod percent;
 pub mod policy;

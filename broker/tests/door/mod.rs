@@ -253,14 +253,26 @@ impl House {
         tls: Arc<rustls::ServerConfig>,
         ports: usize,
     ) -> Self {
+        Self::at(service, limits, tls, (ports, 0), None).await
+    }
+
+    /// With so many ports for MQTT and for HTTPS, and clients as far away as they are.
+    pub async fn at(
+        service: Service,
+        limits: Limits,
+        tls: Arc<rustls::ServerConfig>,
+        (mqtt, https): (usize, usize),
+        delay: Option<RegionalDelay>,
+    ) -> Self {
         let (service, store) = (Arc::new(service), Arc::new(Store::default()));
         let (presence, ledger) = (Arc::new(Presence::new()), Arc::new(Ledger::new("test")));
         let config = FrontDoorConfig {
             service: "test".into(),
             tls,
-            mqtt: local(ports),
-            https: vec![],
+            mqtt: local(mqtt),
+            https: local(https),
             lanes: 4,
+            delay,
             limits,
         };
         let behind = Behind {

@@ -2,12 +2,14 @@
 use azimuth_clock::SystemClock;
 use azimuth_wire::SymmetricKey;
 use azimuth_wire::enrollment::ReprovisionPolicy;
+use azimuth_wire::etag::IfMatch;
+use azimuth_wire::linked_hub::IotHubDefinition;
 use azimuth_wire::registration::{RegistrationStatus, Substatus};
 
 use super::*;
 use crate::config::LinkedHubConfig;
 use crate::operation::Standing;
-use crate::stub_hub::{Fault, SOON, StubHub, Trust};
+use crate::stub_hub::{Fault, SOON, StubHub, Trust, linked_hubs};
 
 struct Works {
     assigner: Arc<Assigner>,
@@ -23,21 +25,19 @@ async fn hubs(trust: &Trust) -> (Arc<StubHub>, Arc<StubHub>) {
 }
 
 impl Works {
-    fn open(trust: Trust, links: &[LinkedHubConfig]) -> Self {
+    async fn open(trust: Trust, links: &[LinkedHubConfig]) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let tls = azimuth_certs::client_config(Some(trust.authority.certificate_pem())).unwrap();
-        let hub = |link| {
-            LinkedHub::new(link, tls.clone(), Duration::from_secs(5), clock.clone()).unwrap()
-        };
+        let store = azimuth_storage::memory();
+        let hubs = linked_hubs(&store, &trust, links).await;
         let pace = Pace {
             hub_retry: Duration::from_millis(20),
             assignment_timeout: Duration::from_millis(900),
             ..Pace::default()
         };
         let assigner = Arc::new(Assigner {
-            store: azimuth_storage::memory(),
+            store,
             operations: Arc::new(Operations::new(Duration::from_secs(60), 0, 100)),
-            hubs: links.iter().map(hub).collect(),
+            hubs,
             regions: Regions::new("eastus"),
             allocation: AllocationPolicy::Hashed,
             pace,
@@ -116,7 +116,7 @@ impl Works {
 async fn a_device_gets_a_hub_an_identity_and_a_record() {
     let trust = Trust::new();
     let (a, b) = hubs(&trust).await;
-    let works = Works::open(trust, &[a.link(), b.link()]);
+    let works = Works::open(trust, &[a.link(), b.link()]).await;
     let state = works.submit(works.job("dev-1", "")).await;
     assert_eq!(
         (state.status, state.substatus),
@@ -147,7 +147,7 @@ async fn a_device_gets_a_hub_an_identity_and_a_record() {
 async fn a_device_moves_when_its_enrollment_says_so() {
     let trust = Trust::new();
     let (a, b) = hubs(&trust).await;
-    let works = Works::open(trust, &[a.link(), b.link()]);
+    let works = Works::open(trust, &[a.link(), b.link()]).await;
     let _ = works.submit(works.job("dev-1", "hub-a")).await;
     let mut stays = works.job("dev-1", "hub-b");
     let never = ReprovisionPolicy {
@@ -175,7 +175,7 @@ async fn a_device_moves_when_its_enrollment_says_so() {
 async fn a_hub_that_comes_back_is_found_again_and_one_that_does_not_fails_the_registration() {
     let trust = Trust::new();
     let (a, _) = hubs(&trust).await;
-    let works = Works::open(trust, &[a.link()]);
+    let works = Works::open(trust, &[a.link()]).await;
     *a.fault.lock() = Some(Fault::Status(503, 3));
     let state = works.submit(works.job("dev-1", "")).await;
     assert_eq!(state.status, RegistrationStatus::Assigned);
@@ -199,7 +199,7 @@ async fn a_hub_that_comes_back_is_found_again_and_one_that_does_not_fails_the_re
 async fn a_wrong_key_of_the_link_fails_with_the_hubs_own_words() {
     let trust = Trust::new();
     let (a, _) = hubs(&trust).await;
-    let works = Works::open(trust, &[a.link_with(SymmetricKey::from_bytes(&[7; 32]))]);
+    let works = Works::open(trust, &[a.link_with(SymmetricKey::from_bytes(&[7; 32]))]).await;
     let state = works.submit(works.job("dev-1", "")).await;
     assert_eq!(
         (state.status, state.error_code),
@@ -216,7 +216,7 @@ async fn a_wrong_key_of_the_link_fails_with_the_hubs_own_words() {
 
 #[tokio::test]
 async fn without_a_hub_to_choose_the_registration_fails_as_azures_does() {
-    let works = Works::open(Trust::new(), &[]);
+    let works = Works::open(Trust::new(), &[]).await;
     let state = works.submit(works.job("dev-1", "")).await;
     assert_eq!(
         (state.error_code, state.error_message.as_deref()),
@@ -235,7 +235,7 @@ async fn without_a_hub_to_choose_the_registration_fails_as_azures_does() {
 async fn a_silent_hub_holds_up_nobody_else() {
     let trust = Trust::new();
     let (a, b) = hubs(&trust).await;
-    let works = Works::open(trust, &[a.link(), b.link()]);
+    let works = Works::open(trust, &[a.link(), b.link()]).await;
     *a.fault.lock() = Some(Fault::Silent);
     for number in 0..80 {
         let job = works.job(&format!("stuck-{number}"), "hub-a");
@@ -249,7 +249,7 @@ async fn a_silent_hub_holds_up_nobody_else() {
 async fn registrations_of_one_device_happen_one_after_the_other_and_all_end() {
     let trust = Trust::new();
     let (a, _) = hubs(&trust).await;
-    let works = Works::open(trust, &[a.link()]);
+    let works = Works::open(trust, &[a.link()]).await;
     let jobs: Vec<_> = (0..20).map(|_| works.job("dev-1", "")).collect();
     let operations: Vec<_> = jobs.iter().map(|job| job.operations[0]).collect();
     for job in jobs {
@@ -263,4 +263,88 @@ async fn registrations_of_one_device_happen_one_after_the_other_and_all_end() {
     }
     // Those that waited were carried out together.
     assert!(a.requests.lock().len() <= 4, "{:?}", a.requests.lock());
+}
+
+#[tokio::test]
+async fn a_hub_linked_later_gets_its_share_and_one_unlinked_gets_nobody_new() {
+    let trust = Trust::new();
+    let (a, b) = hubs(&trust).await;
+    let works = Works::open(trust, &[a.link()]).await;
+    let linked = works.assigner.hubs.clone();
+    let register = |name: &'static str| {
+        let works = &works;
+        async move {
+            for number in 0..20 {
+                let job = works.job(&format!("{name}-{number}"), "");
+                let _ = works.submit(job).await;
+            }
+        }
+    };
+    let of = |hub: &StubHub, name: &str| {
+        let devices = hub.devices.lock();
+        devices.keys().filter(|id| id.starts_with(name)).count()
+    };
+    register("early").await;
+    assert_eq!((of(&a, "early"), of(&b, "early")), (20, 0));
+    let link = link_of(&b);
+    let _ = linked.put(&b.host, link, &IfMatch::Absent).await.unwrap();
+    register("between").await;
+    // Fair would be 10; the names decide, always alike.
+    assert!((4..=16).contains(&of(&b, "between")));
+    assert_eq!(of(&a, "between") + of(&b, "between"), 20);
+    linked.remove(&a.host, &IfMatch::Absent).await.unwrap();
+    register("late").await;
+    assert_eq!((of(&a, "late"), of(&b, "late")), (0, 20));
+
+    // Whoever may not move still has the hub that is linked no more, which nobody asks; others move,
+    // and stay behind in it.
+    a.requests.lock().clear();
+    let mut stays = works.job("early-1", "");
+    let never = ReprovisionPolicy {
+        update_hub_assignment: false,
+        migrate_device_data: false,
+    };
+    Arc::get_mut(&mut stays.terms).unwrap().reprovision = Some(never);
+    let state = works.submit(stays).await;
+    assert_eq!(
+        (state.status, state.assigned_hub.as_deref()),
+        (RegistrationStatus::Assigned, Some(a.host.as_str()))
+    );
+    let state = works.submit(works.job("early-2", "")).await;
+    assert_eq!(state.assigned_hub.as_deref(), Some(b.host.as_str()));
+    assert!(a.has("early-2") && b.has("early-2"));
+    assert!(a.requests.lock().is_empty());
+    assert!(works.kinds().is_empty());
+}
+
+#[tokio::test]
+async fn a_registration_under_way_ends_with_the_hub_it_chose() {
+    let trust = Trust::new();
+    let (a, b) = hubs(&trust).await;
+    let works = Works::open(trust, &[a.link()]).await;
+    let linked = works.assigner.hubs.clone();
+    *a.fault.lock() = Some(Fault::Status(503, 1_000_000));
+    let job = works.job("dev-1", "");
+    let operation = job.operations[0];
+    works.sender.send(job).await.unwrap();
+    while a.requests.lock().is_empty() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let _ = linked
+        .put(&b.host, link_of(&b), &IfMatch::Absent)
+        .await
+        .unwrap();
+    linked.remove(&a.host, &IfMatch::Absent).await.unwrap();
+    *a.fault.lock() = None;
+    let state = works.result("dev-1", operation).await;
+    assert_eq!(state.assigned_hub.as_deref(), Some(a.host.as_str()));
+    assert!(a.has("dev-1") && !b.has("dev-1"));
+}
+
+fn link_of(hub: &StubHub) -> IotHubDefinition {
+    let link = hub.link();
+    serde_json::from_value(serde_json::json!({
+        "connectionString": link.connection_string.reveal(), "location": link.region,
+        "dialAddress": link.dial, "httpsPort": link.https_port }))
+    .unwrap()
 }

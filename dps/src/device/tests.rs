@@ -3,6 +3,7 @@ use std::time::UNIX_EPOCH;
 
 use azimuth_broker::{Answer, Peer, Secret};
 use azimuth_clock::ManualClock;
+use azimuth_wire::connection_string::ConnectionString;
 use azimuth_wire::enrollment::{EnrollmentGroup, IndividualEnrollment};
 use azimuth_wire::etag::IfMatch;
 use azimuth_wire::registration::{RegistrationStatus, Substatus};
@@ -10,7 +11,8 @@ use azimuth_wire::{SymmetricKey, sas};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::enrollment::Rules;
+use crate::config::LinkedHubConfig;
+use crate::stub_hub::{Trust, linked_hubs};
 
 const GROUP_KEY: &str =
     "rLuyBPpIJ+hOre2SFIP9Ajvdty3j0EwSP/WvTVH9eZAw5HpDuEmf13nziHy5RRXmuTy84FCLpOnhhBPASSbHYg==";
@@ -32,8 +34,7 @@ impl Room {
     async fn open(polls: u32) -> Self {
         let clock = Arc::new(ManualClock::at(UNIX_EPOCH + Duration::from_secs(NOW)));
         let store = azimuth_storage::memory();
-        let enrollments =
-            Enrollments::open(store.clone(), Rules::new(vec!["a.net".into()])).unwrap();
+        let enrollments = Enrollments::open(store.clone(), || vec!["a.net".into()]).unwrap();
         for (id, status) in [
             ("own", "enabled"),
             ("off", "disabled"),
@@ -53,6 +54,10 @@ impl Room {
             .await
             .unwrap();
         let (sender, jobs) = mpsc::channel(2);
+        let trust = Trust::new();
+        let string = ConnectionString::policy("a.net", "iothubowner", own_key());
+        let mut link = LinkedHubConfig::new(string, "eastus");
+        link.advertised = Some("127.0.0.11".parse().unwrap());
         let desk = Desk {
             id_scope: "0ne00002193".parse().unwrap(),
             enrollments: Arc::new(enrollments),
@@ -63,7 +68,7 @@ impl Room {
             clock: clock.clone(),
             retry_after: 3,
             assigned_hub_form: AssignedHubForm::Auto,
-            addresses: HashMap::from([("a.net".to_owned(), "127.0.0.11".parse().unwrap())]),
+            hubs: linked_hubs(&azimuth_storage::memory(), &trust, &[link]).await,
         };
         Self { desk, jobs, clock }
     }

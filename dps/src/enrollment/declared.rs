@@ -8,14 +8,21 @@ use std::time::SystemTime;
 use azimuth_storage::{Change, Expect, Key};
 use azimuth_wire::etag::IfMatch;
 
-use super::{Enrollments, Entry};
+use super::{Enrollments, Entry, rules};
 use crate::error::Error;
-use crate::records;
+use crate::records::{self, DECLARATIONS};
 
 impl Enrollments {
-    pub async fn declare<E: Entry>(&self, entry: E, now: SystemTime) -> Result<(), Error> {
+    /// `hubs` are those declared beside it: it may name one that somebody has unlinked since, as an
+    /// enrollment from before may.
+    pub async fn declare<E: Entry>(
+        &self,
+        entry: E,
+        hubs: &[String],
+        now: SystemTime,
+    ) -> Result<(), Error> {
         let (what, name) = (E::ITEM_TYPE, entry.shown_id());
-        let declared = self.apply(entry, now).await;
+        let declared = self.apply(entry, hubs, now).await;
         declared.map_err(|source| Error::Declaration {
             what,
             name,
@@ -23,7 +30,12 @@ impl Enrollments {
         })
     }
 
-    async fn apply<E: Entry>(&self, entry: E, now: SystemTime) -> Result<(), Error> {
+    async fn apply<E: Entry>(
+        &self,
+        entry: E,
+        hubs: &[String],
+        now: SystemTime,
+    ) -> Result<(), Error> {
         let id = entry.folded_id();
         let key = Key::new(DECLARATIONS, &format!("{}/{id}", E::ROOM));
         let declaration = records::write(&entry);
@@ -32,11 +44,11 @@ impl Enrollments {
         if unchanged && self.entry::<E>(&id)?.is_some() {
             return Ok(());
         }
-        self.put(entry, &IfMatch::Any, now).await?;
+        let known: Vec<_> = (self.linked)().into_iter().chain(hubs.to_vec()).collect();
+        rules::check(&entry, &known)?;
+        self.write(entry, &IfMatch::Any, now).await?;
         let change = Change::put(key, Expect::Anything, declaration);
         self.store.commit(vec![change]).await?;
         Ok(())
     }
 }
-
-const DECLARATIONS: &str = "declarations";

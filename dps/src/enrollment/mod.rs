@@ -23,12 +23,12 @@ use crate::error::Error;
 use crate::records;
 
 pub use entry::{Entry, Terms};
-pub use rules::Rules;
 
 /// All enrollments of a DPS.
 pub struct Enrollments {
     store: Arc<dyn Store>,
-    rules: Rules,
+    /// The names of the hubs that are linked at the moment.
+    linked: Box<dyn Fn() -> Vec<String> + Send + Sync>,
     groups: RwLock<Arc<[Arc<EnrollmentGroup>]>>,
     /// One writer of groups at a time, so that the copy in memory follows the store.
     writing: tokio::sync::Mutex<()>,
@@ -37,10 +37,13 @@ pub struct Enrollments {
 
 impl Enrollments {
     /// Opens what the store holds.
-    pub fn open(store: Arc<dyn Store>, rules: Rules) -> Result<Self, Error> {
+    pub fn open(
+        store: Arc<dyn Store>,
+        linked: impl Fn() -> Vec<String> + Send + Sync + 'static,
+    ) -> Result<Self, Error> {
         let enrollments = Self {
             store,
-            rules,
+            linked: Box::new(linked),
             groups: RwLock::new(Arc::from([])),
             writing: tokio::sync::Mutex::new(()),
             epoch: AtomicU64::new(0),
@@ -75,11 +78,20 @@ impl Enrollments {
     /// Keys that are absent stay as they are, or are made.
     pub async fn put<E: Entry>(
         &self,
+        entry: E,
+        condition: &IfMatch,
+        now: SystemTime,
+    ) -> Result<E, Error> {
+        rules::check(&entry, &(self.linked)())?;
+        self.write(entry, condition, now).await
+    }
+
+    async fn write<E: Entry>(
+        &self,
         mut entry: E,
         condition: &IfMatch,
         now: SystemTime,
     ) -> Result<E, Error> {
-        self.rules.check(&entry)?;
         let _writing = self.writing.lock().await;
         let key = Key::new(E::ROOM, &entry.folded_id());
         let document = self.store.get(&key)?;

@@ -1,76 +1,58 @@
 //! What an enrollment must be like to be taken.
 //!
-//! Pure. A refusal names the member and what it should be.
+//! Pure. The names of the hubs that are linked are an argument. A refusal names the member and what it should be.
 
 use azimuth_wire::enrollment::{AllocationPolicy, AttestationKind};
 
 use super::entry::Entry;
 use crate::error::Error;
 
-/// The rules, which depend on the hubs that are linked.
-#[derive(Debug, Clone)]
-pub struct Rules {
-    linked: Vec<String>,
+pub fn check<E: Entry>(entry: &E, linked: &[String]) -> Result<(), Error> {
+    let attestation = entry.attestation();
+    let given = [
+        attestation.symmetric_key.is_some(),
+        attestation.x509.is_some(),
+        attestation.tpm.is_some(),
+    ];
+    if given.iter().filter(|given| **given).count() > 1 {
+        return invalid("attestation holds more than one of symmetricKey, x509 and tpm");
+    }
+    match attestation.kind {
+        AttestationKind::SymmetricKey if attestation.symmetric_key.is_none() => {
+            return invalid("attestation of type symmetricKey needs the member symmetricKey");
+        }
+        AttestationKind::SymmetricKey => {}
+        AttestationKind::X509 => return Err(Error::NotSupported("X.509 attestation")),
+        AttestationKind::Tpm => return Err(Error::NotSupported("TPM attestation")),
+        AttestationKind::None => {
+            return invalid("attestation type must be symmetricKey, x509 or tpm");
+        }
+    }
+    check_hubs(entry, linked)
 }
 
-impl Rules {
-    pub fn new(linked: Vec<String>) -> Self {
-        Self { linked }
+fn check_hubs<E: Entry>(entry: &E, linked: &[String]) -> Result<(), Error> {
+    let terms = entry.terms();
+    for hub in &terms.hubs {
+        if !linked.iter().any(|linked| linked.eq_ignore_ascii_case(hub)) {
+            return invalid(&format!(
+                "the hub `{hub}` is not linked to this Device Provisioning Service; linked are: {}",
+                linked.join(", ")
+            ));
+        }
     }
-
-    pub fn check<E: Entry>(&self, entry: &E) -> Result<(), Error> {
-        let attestation = entry.attestation();
-        let given = [
-            attestation.symmetric_key.is_some(),
-            attestation.x509.is_some(),
-            attestation.tpm.is_some(),
-        ];
-        if given.iter().filter(|given| **given).count() > 1 {
-            return invalid("attestation holds more than one of symmetricKey, x509 and tpm");
+    match terms.allocation {
+        Some(AllocationPolicy::Custom) if entry.custom_allocation().is_none() => {
+            invalid("allocationPolicy custom needs customAllocationDefinition")
         }
-        match attestation.kind {
-            AttestationKind::SymmetricKey if attestation.symmetric_key.is_none() => {
-                return invalid("attestation of type symmetricKey needs the member symmetricKey");
-            }
-            AttestationKind::SymmetricKey => {}
-            AttestationKind::X509 => return Err(Error::NotSupported("X.509 attestation")),
-            AttestationKind::Tpm => return Err(Error::NotSupported("TPM attestation")),
-            AttestationKind::None => {
-                return invalid("attestation type must be symmetricKey, x509 or tpm");
-            }
+        Some(AllocationPolicy::Custom) => Err(Error::NotSupported("custom allocation by webhook")),
+        Some(AllocationPolicy::Static) if terms.hubs.len() != 1 => {
+            invalid("allocationPolicy static needs exactly one hub in iotHubs")
         }
-        self.check_hubs(entry)
-    }
-
-    fn check_hubs<E: Entry>(&self, entry: &E) -> Result<(), Error> {
-        let terms = entry.terms();
-        for hub in &terms.hubs {
-            if !self
-                .linked
-                .iter()
-                .any(|linked| linked.eq_ignore_ascii_case(hub))
-            {
-                return invalid(&format!(
-                    "the hub `{hub}` is not linked to this Device Provisioning Service; linked are: {}",
-                    self.linked.join(", ")
-                ));
-            }
-        }
-        match terms.allocation {
-            Some(AllocationPolicy::Custom) if entry.custom_allocation().is_none() => {
-                invalid("allocationPolicy custom needs customAllocationDefinition")
-            }
-            Some(AllocationPolicy::Custom) => {
-                Err(Error::NotSupported("custom allocation by webhook"))
-            }
-            Some(AllocationPolicy::Static) if terms.hubs.len() != 1 => {
-                invalid("allocationPolicy static needs exactly one hub in iotHubs")
-            }
-            Some(
-                AllocationPolicy::Static | AllocationPolicy::Hashed | AllocationPolicy::GeoLatency,
-            )
-            | None => Ok(()),
-        }
+        Some(
+            AllocationPolicy::Static | AllocationPolicy::Hashed | AllocationPolicy::GeoLatency,
+        )
+        | None => Ok(()),
     }
 }
 

@@ -1,8 +1,10 @@
-//! The service REST API: enrollments, groups, registrations, and the record of refusals.
+//! The service REST API: enrollments, groups, registrations, and, of this simulator's
+//! own, linked hubs and the record of refusals.
 //!
 //! Handlers translate; the rooms behind decide. What may not enter: rules about enrollments.
 
 mod auth;
+mod linked_hubs;
 mod paths;
 mod refusals;
 
@@ -22,16 +24,19 @@ use azimuth_wire::policy::{DpsRights, PolicyKeys};
 use azimuth_wire::registration::{ErrorBody, RegistrationState};
 use azimuth_wire::time::unix_seconds;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
 use crate::enrollment::{Enrollments, Entry};
 use crate::error::Error;
+use crate::linked_hubs::LinkedHubs;
 use crate::records;
 use paths::Path;
 
 /// What the routes need.
 pub struct Office {
     pub enrollments: Arc<Enrollments>,
+    pub hubs: Arc<LinkedHubs>,
     pub store: Arc<dyn Store>,
     pub policy: PolicyKeys,
     pub host_names: Vec<String>,
@@ -85,9 +90,18 @@ impl Office {
         if path == Path::Refusals {
             return Ok(refusals::answer(&self.ledger, query, &self.stop));
         }
-        check_api_version(query)?;
         let condition = headers.get(IF_MATCH).and_then(|value| value.to_str().ok());
         let condition = IfMatch::parse(condition);
+        match &path {
+            Path::LinkedHubs => return self.linked_hubs(&method),
+            Path::LinkedHub(host) => {
+                return self
+                    .linked_hub(&method, host, &condition, &headers, body)
+                    .await;
+            }
+            _ => {}
+        }
+        check_api_version(query)?;
         match path {
             Path::Enrollment(id) => {
                 self.entry::<IndividualEnrollment>(&method, &id, &condition, body)
@@ -101,7 +115,7 @@ impl Office {
             Path::GroupKeys(id) => self.keys::<EnrollmentGroup>(&method, &id),
             Path::Registration(id) => self.registration(&method, &id, &condition).await,
             Path::Collection => Err(Error::NotSupported("query and bulk").into()),
-            Path::Refusals => Err(Error::NoSuchPath.into()),
+            Path::Refusals | Path::LinkedHubs | Path::LinkedHub(_) => Err(Error::NoSuchPath.into()),
         }
     }
 
@@ -122,6 +136,7 @@ impl Office {
             Some(Path::Enrollment(_) | Path::Group(_)) if read => {
                 DpsRights::EnrollmentRead.and(DpsRights::EnrollmentWrite)
             }
+            Some(Path::LinkedHubs | Path::LinkedHub(_)) => DpsRights::ServiceConfig,
             Some(_) | None => DpsRights::EnrollmentWrite,
         };
         let text_of = |name| headers.get(name).and_then(|value| value.to_str().ok());
@@ -305,7 +320,7 @@ fn check_api_version(query: &str) -> Result<(), Error> {
         .map_err(|error| Error::Invalid(error.to_string()))
 }
 
-async fn read<E: Entry>(body: Body) -> Result<E, Error> {
+async fn read<T: DeserializeOwned>(body: Body) -> Result<T, Error> {
     let body = to_bytes(body, MOST_BODY_BYTES).await;
     let body = body.map_err(|_| Error::Invalid("the body is too large, or broke off".into()))?;
     serde_json::from_slice(&body).map_err(|error| Error::Invalid(error.to_string()))

@@ -13,6 +13,9 @@ pub enum Path {
     /// Query and bulk, of any collection.
     Collection,
     Refusals,
+    LinkedHubs,
+    /// By host name.
+    LinkedHub(String),
 }
 
 impl Path {
@@ -40,6 +43,10 @@ impl Path {
             ("registrations", 1) => id(0).map(Self::Registration),
             ("registrations", 2) if last("query") => Some(Self::Collection),
             ("azimuth", 1) if last("refusals") => Some(Self::Refusals),
+            ("azimuth", 1) if last("linkedhubs") => Some(Self::LinkedHubs),
+            ("azimuth", 2) if rest[0].eq_ignore_ascii_case("linkedhubs") => {
+                id(1).map(Self::LinkedHub)
+            }
             _ => None,
         }
     }
@@ -69,6 +76,12 @@ mod tests {
             ("/enrollments/", Some(Path::Collection)),
             ("/enrollments/query", Some(Path::Collection)),
             ("/azimuth/refusals", Some(Path::Refusals)),
+            ("/azimuth/linkedHubs", Some(Path::LinkedHubs)),
+            (
+                "/azimuth/linkedhubs/h.net",
+                Some(Path::LinkedHub("h.net".into())),
+            ),
+            ("/azimuth/others/h.net", None),
             ("/", None),
             ("/registrations", None),
             ("/enrollments/a/b", None),

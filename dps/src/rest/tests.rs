@@ -1,37 +1,46 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 use std::time::{Duration, UNIX_EPOCH};
 
-use azimuth_clock::ManualClock;
+use azimuth_clock::{ManualClock, SystemClock};
 use azimuth_wire::SymmetricKey;
 use azimuth_wire::sas;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use super::*;
-use crate::enrollment::Rules;
 use crate::registration::Record;
+use crate::stub_hub::Trust;
 
 const HOST: &str = "contoso-dps.azure-devices-provisioning.net";
 const KEY: &str = "2NG4SZFYHobo5ITHool++/lmb3Xz7SNyrfnLEapRDNA=";
 const NOW: u64 = 1_800_000_000;
 
-struct Api {
-    office: Arc<Office>,
+pub(super) struct Api {
+    pub(super) office: Arc<Office>,
+    pub(super) trust: Trust,
 }
 
-struct Reply {
-    status: u16,
-    headers: HeaderMap,
-    body: Value,
+pub(super) struct Reply {
+    pub(super) status: u16,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Value,
 }
 
 impl Api {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let store = azimuth_storage::memory();
-        let rules = Rules::new(vec!["contoso-hub-east.azure-devices.net".into()]);
+        let trust = Trust::new();
+        let linked = || vec!["contoso-hub-east.azure-devices.net".into()];
+        let hubs = LinkedHubs::open(
+            store.clone(),
+            trust.authority.certificate_pem(),
+            Duration::from_secs(5),
+            Arc::new(SystemClock),
+        );
         let key: SymmetricKey = KEY.parse().unwrap();
         let office = Office {
-            enrollments: Arc::new(Enrollments::open(store.clone(), rules).unwrap()),
+            enrollments: Arc::new(Enrollments::open(store.clone(), linked).unwrap()),
+            hubs: Arc::new(hubs.unwrap()),
             store,
             policy: PolicyKeys {
                 name: "provisioningserviceowner".into(),
@@ -45,19 +54,26 @@ impl Api {
         };
         Self {
             office: Arc::new(office),
+            trust,
         }
     }
 
-    fn token() -> String {
+    pub(super) fn token() -> String {
         let key = KEY.parse().unwrap();
         sas::sign(HOST, &key, NOW + 60, Some("provisioningserviceowner"))
     }
 
-    async fn raw(&self, request: Request) -> Response {
+    pub(super) async fn raw(&self, request: Request) -> Response {
         router(self.office.clone()).oneshot(request).await.unwrap()
     }
 
-    async fn send(&self, method: &str, path: &str, etag: Option<&str>, body: Value) -> Reply {
+    pub(super) async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        etag: Option<&str>,
+        body: Value,
+    ) -> Reply {
         let mut request = Request::builder()
             .method(method)
             .uri(format!("{path}?api-version=2021-10-01"))
@@ -75,13 +91,13 @@ impl Api {
         Reply::read(response).await
     }
 
-    fn last_kind(&self) -> &'static str {
+    pub(super) fn last_kind(&self) -> &'static str {
         self.office.ledger.since(0).last().unwrap().refusal.kind
     }
 }
 
 impl Reply {
-    async fn read(response: Response) -> Self {
+    pub(super) async fn read(response: Response) -> Self {
         let (parts, body) = response.into_parts();
         let body = to_bytes(body, 1 << 20).await.unwrap();
         Self {

@@ -238,8 +238,22 @@ async fn a_wrong_key_is_let_in_and_told_so_at_register() {
     stop(dps).await;
 }
 
-/// The registration as a back end sees it, with the connection string that was handed out.
+/// The registration as a back end sees it.
 async fn record(trust: &Trust, dps: &RunningDps, id: &str) -> Value {
+    let path = format!("/registrations/{id}?api-version=2021-10-01");
+    let (status, body) = call(trust, dps, "GET", &path, Value::Null).await;
+    assert_eq!(status, 200);
+    body
+}
+
+/// A request with the connection string that was handed out.
+async fn call(
+    trust: &Trust,
+    dps: &RunningDps,
+    method: &str,
+    path: &str,
+    body: Value,
+) -> (u16, Value) {
     let tls = azimuth_certs::client_config(Some(trust.authority.certificate_pem())).unwrap();
     let client = reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
@@ -253,19 +267,62 @@ async fn record(trust: &Trust, dps: &RunningDps, id: &str) -> Value {
         expiry,
         string.key_name.as_deref(),
     );
-    let url = format!(
-        "https://{HOST}:{}/registrations/{id}?api-version=2021-10-01",
-        dps.https()[0].port()
-    );
+    let url = format!("https://{HOST}:{}{path}", dps.https()[0].port());
     let answer = client
-        .get(url)
+        .request(method.parse().unwrap(), url)
         .header("authorization", token)
+        .body(body.to_string())
         .send()
         .await
         .unwrap();
-    assert_eq!(answer.status(), 200);
+    let status = answer.status().as_u16();
     let body: Bytes = answer.bytes().await.unwrap();
-    serde_json::from_slice(&body).unwrap()
+    (status, serde_json::from_slice(&body).unwrap_or_default())
+}
+
+#[tokio::test]
+async fn hubs_are_linked_and_unlinked_while_it_runs_and_stay_so() {
+    let trust = Trust::new();
+    let a = StubHub::start(&trust, "a-hub.azure-devices.net").await;
+    let b = StubHub::start(&trust, "b-hub.azure-devices.net").await;
+    let dps = start(config(&trust, &[&a])).await;
+    let list = "/azimuth/linkedHubs";
+    let (of_a, of_b) = (format!("{list}/{}", a.host), format!("{list}/{}", b.host));
+    let enrollment = serde_json::json!({ "registrationId": "dev-1", "iotHubs": [b.host],
+        "attestation": { "type": "symmetricKey", "symmetricKey": {
+            "primaryKey": group_key().reveal(), "secondaryKey": group_key().reveal() } } });
+    let enroll = "/enrollments/dev-1?api-version=2021-10-01";
+    let (status, refused) = call(&trust, &dps, "PUT", enroll, enrollment.clone()).await;
+    assert_eq!(status, 400, "{refused}");
+
+    let link = b.link();
+    let body = serde_json::json!({
+        "connectionString": link.connection_string.reveal(), "location": "westus",
+        "dialAddress": link.dial, "advertisedAddress": "10.1.2.3", "httpsPort": link.https_port });
+    let (status, answer) = call(&trust, &dps, "PUT", &of_b, body).await;
+    assert_eq!((status, &answer["warning"]), (200, &Value::Null));
+    // The rules of enrollments know it at once.
+    let (status, _) = call(&trust, &dps, "PUT", enroll, enrollment).await;
+    assert_eq!(status, 200);
+    let (status, _) = call(&trust, &dps, "DELETE", &of_a, Value::Null).await;
+    assert_eq!(status, 204);
+    stop(dps).await;
+
+    let dps = start(config(&trust, &[&a])).await;
+    let (_, linked) = call(&trust, &dps, "GET", list, Value::Null).await;
+    let names: Vec<_> = linked.as_array().unwrap().iter().collect();
+    assert_eq!(names.len(), 1, "{linked}");
+    assert_eq!(
+        (&names[0]["name"], &names[0]["location"]),
+        (&b.host.clone().into(), &"westus".into())
+    );
+    let (mut device, _) = Device::connect(&trust, &dps, "dev-1", &group_key()).await;
+    device.subscribe().await;
+    let operation = device.register().await;
+    let (_, state) = device.result(&operation).await;
+    assert_eq!(state["assignedHub"], b.host);
+    assert!(b.has("dev-1") && !a.has("dev-1"));
+    stop(dps).await;
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use azimuth_broker::{Behind, FrontDoor, FrontDoorConfig, Ledger, Presence};
+use azimuth_broker::{Behind, FrontDoor, FrontDoorConfig, Ledger, Presence, RegionalDelay};
 use azimuth_clock::Clock;
 use azimuth_storage::Store;
 use tokio_util::sync::CancellationToken;
@@ -104,7 +104,8 @@ async fn serve(
     registry.live().write_down();
 }
 
-async fn open(
+/// Everything between a foundation and an open front door.
+pub async fn open(
     config: HubConfig,
     foundation: Foundation,
     clock: Arc<dyn Clock>,
@@ -159,6 +160,9 @@ async fn open(
         mqtt: config.mqtt,
         https: config.https,
         lanes,
+        delay: config
+            .simulated_latency
+            .map(|regions| RegionalDelay::new(&config.region, regions)),
         limits: config.limits,
     };
     let front_door = FrontDoor::open(front_door, behind).await?;
