@@ -90,9 +90,7 @@ struct Memory(HashMap<Box<str>, (Vec<IpAddr>, Instant)>);
 
 impl Memory {
     fn learn(&mut self, host: &str, addresses: Vec<IpAddr>, now: Instant) {
-        if !addresses.is_empty() {
-            self.0.insert(host.into(), (addresses, now));
-        }
+        self.0.insert(host.into(), (addresses, now));
     }
 
     fn recall(&self, host: &str, now: Instant) -> Option<IpAddr> {

@@ -227,8 +227,11 @@ fn waits_double_up_to_the_longest_and_begin_anew_after_a_connect() {
 
 #[test]
 fn the_same_seed_gives_the_same_schedule_and_another_seed_another() {
-    let schedule = |seed| {
+    let schedule = |seed, first| {
+        let name = "d{n}".into();
+        let count = 1;
         let mut bench = online(Plan {
+            who: Who::Numbered { name, first, count },
             seed,
             jitter: 1.0,
             ..of_policy()
@@ -242,10 +245,11 @@ fn the_same_seed_gives_the_same_schedule_and_another_seed_another() {
         }
         times
     };
-    assert_eq!(schedule(1), schedule(1));
-    assert_ne!(schedule(1), schedule(2));
+    assert_eq!(schedule(1, 1), schedule(1, 1));
+    assert_ne!(schedule(1, 1), schedule(2, 1));
+    assert_ne!(schedule(1, 1), schedule(1, 2), "slots are out of step");
     // Each in its own interval, so none overtakes another.
-    assert_eq!(schedule(1).iter().collect::<BTreeSet<_>>().len(), 20);
+    assert_eq!(schedule(1, 1).iter().collect::<BTreeSet<_>>().len(), 20);
 }
 
 #[test]
