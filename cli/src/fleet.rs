@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use self::alarm::Alarm;
 use self::progress::Shown;
 use self::slot::Slot;
+use crate::announce;
 use crate::config::Config;
 use crate::paste::{DpsPaste, Paste};
 use crate::services;
@@ -353,7 +354,7 @@ async fn run_fleet(fleet: Fleet, mut shown: Shown) -> anyhow::Result<Report> {
     let mut running = tokio::spawn(fleet.run(stop.clone()));
     let mut tick = tokio::time::interval(shown.period());
     tick.tick().await;
-    let stopped = services::stopped();
+    let stopped = announce::stopped();
     tokio::pin!(stopped);
     loop {
         tokio::select! {

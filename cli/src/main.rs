@@ -7,6 +7,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+mod alone;
+mod announce;
 mod certificates;
 mod config;
 mod endpoint;
@@ -77,9 +79,9 @@ enum Command {
     /// Start a DPS, its hubs and two simulated devices in one process (the default)
     Up(up::Up),
     /// Start one hub
-    Hub(services::OneHub),
+    Hub(alone::OneHub),
     /// Start the Device Provisioning Service alone, or change the hubs of one that runs
-    Dps(services::OneDps),
+    Dps(alone::OneDps),
     /// Run a fleet of simulated devices against this or any other endpoint
     DeviceSim(fleet::DeviceSim),
     /// Show or make the CA and server certificates

@@ -12,10 +12,11 @@ use azimuth_hub::RunningHub;
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 
+use crate::announce::{announce, stopped, unbound_lines};
 use crate::config::{Config, TUTORIAL_GROUP};
 use crate::live::{self, Live, Row};
 use crate::paste::{Paste, take_name};
-use crate::services::{self, announce, empty_paste, unbound_lines};
+use crate::services::{self, empty_paste};
 use crate::{certificates, fleet};
 
 /// Starts a DPS, its hubs and two simulated devices in one process.
@@ -121,7 +122,7 @@ impl Up {
         }
         let mut live = Live::default();
         let mut tick = tokio::time::interval(Duration::from_millis(500));
-        let stopped = services::stopped();
+        let stopped = stopped();
         tokio::pin!(stopped);
         loop {
             tokio::select! {
