@@ -194,6 +194,7 @@ async fn open(
         clock.clone(),
     )?);
     hubs.declare(&config.linked_hubs).await?;
+    records::list_registrations(&*store).await?;
     let linked = hubs.clone();
     let enrollments = Arc::new(Enrollments::open(store.clone(), move || linked.hosts())?);
     declare(&config, &enrollments, &*clock).await?;
