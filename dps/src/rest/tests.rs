@@ -2,6 +2,7 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use azimuth_clock::{ManualClock, SystemClock};
+use azimuth_storage::Change;
 use azimuth_wire::SymmetricKey;
 use azimuth_wire::sas;
 use serde_json::{Value, json};
@@ -11,7 +12,7 @@ use super::*;
 use crate::registration::Record;
 use crate::stub_hub::Trust;
 
-const HOST: &str = "contoso-dps.azure-devices-provisioning.net";
+pub(super) const HOST: &str = "contoso-dps.azure-devices-provisioning.net";
 const KEY: &str = "2NG4SZFYHobo5ITHool++/lmb3Xz7SNyrfnLEapRDNA=";
 const NOW: u64 = 1_800_000_000;
 
@@ -108,7 +109,7 @@ impl Reply {
     }
 }
 
-fn examples() -> Value {
+pub(super) fn examples() -> Value {
     let vectors: Value =
         serde_json::from_str(include_str!("../../tests/vectors/dps.json")).unwrap();
     vectors["serviceExamples"].clone()
@@ -316,11 +317,34 @@ async fn requests_that_cannot_be_served_say_why() {
         (
             "POST",
             "/enrollments/query",
-            json!({ "query": "*" }),
+            json!({ "query": "SELECT * FROM enrollments WHERE x = 1" }),
             400,
             "not-supported",
         ),
-        ("POST", "/enrollments/", json!({}), 400, "not-supported"),
+        ("POST", "/enrollments/", json!({}), 400, "invalid-request"),
+        (
+            "GET",
+            "/enrollments/a%2Fb",
+            Value::Null,
+            400,
+            "invalid-request",
+        ),
+        (
+            "PUT",
+            "/enrollments/a",
+            json!({ "registrationId": "a", "capabilities": { "iotEdge": "yes" },
+                "attestation": { "type": "symmetricKey", "symmetricKey": {} } }),
+            400,
+            "invalid-request",
+        ),
+        (
+            "PUT",
+            "/enrollments/a",
+            json!({ "registrationId": "a", "initialTwin": 1,
+                "attestation": { "type": "symmetricKey", "symmetricKey": {} } }),
+            400,
+            "invalid-request",
+        ),
         ("POST", "/enrollments/a", body, 405, "method-not-allowed"),
         ("GET", "/nothing", Value::Null, 404, "unknown-path"),
         (
@@ -443,4 +467,76 @@ where
     });
     let data = frame.await.unwrap().unwrap().into_data().unwrap();
     serde_json::from_slice(&data).unwrap()
+}
+
+#[tokio::test]
+async fn conditions_decide_as_azure_decides() {
+    let api = Api::new();
+    let body = |id: &str| json!({ "registrationId": id, "attestation": { "type": "symmetricKey", "symmetricKey": {} } });
+    let put = api.send("PUT", "/enrollments/a", None, body("a")).await;
+    let etag = put.body["etag"].as_str().unwrap().to_owned();
+    let quoted = format!("\"{etag}\"");
+    for (method, id, condition, status) in [
+        ("PUT", "none", Some("b2xk"), 412),
+        ("PUT", "made", Some("*"), 200),
+        ("PUT", "a", None, 409),
+        ("PUT", "a", Some("b2xk"), 412),
+        ("PUT", "a", Some("\"two\", \"etags\""), 400),
+        ("PUT", "a", Some("\"half"), 400),
+        ("DELETE", "a", Some("b2xk"), 412),
+        ("DELETE", "a", Some("no etag"), 400),
+        ("DELETE", "none", Some("*"), 404),
+        ("PUT", "a", Some(quoted.as_str()), 200),
+        ("PUT", "a", Some(etag.as_str()), 412),
+        ("PUT", "a", Some("*"), 200),
+        ("DELETE", "a", Some("*"), 204),
+    ] {
+        let path = format!("/enrollments/{id}");
+        let reply = api.send(method, &path, condition, body(id)).await;
+        assert_eq!(reply.status, status, "{method} {id} {condition:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_entry_allows_to_move_since_that_is_known() {
+    let api = Api::new();
+    for (id, version, policy) in [
+        ("old", "2018-04-01", Value::Null),
+        (
+            "new",
+            "2018-09-01-preview",
+            json!({ "updateHubAssignment": true, "migrateDeviceData": true }),
+        ),
+    ] {
+        let body = json!({ "registrationId": id,
+            "attestation": { "type": "symmetricKey", "symmetricKey": {} } });
+        let request = Request::builder()
+            .method("PUT")
+            .uri(format!("/enrollments/{id}?api-version={version}"))
+            .header("host", HOST)
+            .header("authorization", Api::token())
+            .header("content-type", "Application/JSON; charset=utf-8")
+            .body(Body::from(body.to_string()));
+        let reply = Reply::read(api.raw(request.unwrap()).await).await;
+        assert_eq!(reply.body["reprovisionPolicy"], policy, "{version}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_of_another_media_type_is_refused() {
+    let api = Api::new();
+    for (path, method) in [("/enrollments/a", "PUT"), ("/enrollmentGroups", "POST")] {
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("{path}?api-version=2021-10-01"))
+            .header("host", HOST)
+            .header("authorization", Api::token())
+            .header("content-type", "text/plain")
+            .body(Body::from("{}"));
+        let reply = Reply::read(api.raw(request.unwrap()).await).await;
+        assert_eq!(
+            (reply.status, api.last_kind()),
+            (415, "unsupported-media-type")
+        );
+    }
 }
