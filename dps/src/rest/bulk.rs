@@ -4,14 +4,13 @@
 
 use axum::body::Body;
 use axum::response::Response;
-use azimuth_broker::{Operation, Peer};
 use azimuth_wire::RegistrationId;
 use azimuth_wire::api_version::ApiVersion;
 use azimuth_wire::etag::IfMatch;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Office, Refused, Shown, check_condition, parsed_id, read, refusal_of};
+use super::{Asked, Office, Refused, Shown, check_condition, parsed_id, read, refusal_of};
 use crate::enrollment::Entry;
 use crate::error::Error;
 
@@ -38,18 +37,17 @@ impl Office {
     /// `POST /enrollments`: answered 200 whatever became of the single entries.
     pub(super) async fn bulk<E: Entry + Shown>(
         &self,
-        version: ApiVersion,
-        peer: Option<&Peer>,
+        asked: Asked<'_>,
         body: Body,
     ) -> Result<Response, Refused> {
         let request: Value = read(body).await?;
         let (mode, entries) = understood::<E>(&request)?;
         let mut errors = Vec::new();
         for (id, entry) in entries {
-            let Err(error) = self.one_of_bulk::<E>(mode, version, id, entry).await else {
+            let Err(error) = self.one_of_bulk::<E>(mode, asked.version, id, entry).await else {
                 continue;
             };
-            self.record(peer, Operation::Request, refusal_of(&error));
+            self.record(asked.who, asked.peer, refusal_of(&error));
             errors.push(json!({
                 E::ID_MEMBER: id,
                 "errorCode": error.code(),

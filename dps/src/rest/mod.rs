@@ -17,6 +17,7 @@ use std::sync::Arc;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, IF_MATCH};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::Response;
 use azimuth_broker::{Answer, Ledger, Operation, Peer, Refusal};
@@ -25,7 +26,7 @@ use azimuth_storage::{Expect, Store};
 use azimuth_wire::api_version::ApiVersion;
 use azimuth_wire::enrollment::{EnrollmentGroup, IndividualEnrollment, ReprovisionPolicy};
 use azimuth_wire::etag::IfMatch;
-use azimuth_wire::policy::{DpsRights, PolicyKeys};
+use azimuth_wire::policy::DpsRights;
 use azimuth_wire::registration::{ErrorBody, RegistrationState};
 use azimuth_wire::registration_id::InvalidRegistrationId;
 use azimuth_wire::time::unix_seconds;
@@ -39,6 +40,7 @@ use tokio_util::sync::CancellationToken;
 use crate::enrollment::{Enrollments, Entry};
 use crate::error::Error;
 use crate::linked_hubs::LinkedHubs;
+use crate::policies::Policies;
 use crate::records;
 use paths::Path;
 
@@ -47,7 +49,7 @@ pub struct Office {
     pub enrollments: Arc<Enrollments>,
     pub hubs: Arc<LinkedHubs>,
     pub store: Arc<dyn Store>,
-    pub policy: PolicyKeys,
+    pub policies: Policies,
     pub host_names: Vec<String>,
     pub ledger: Arc<Ledger>,
     pub clock: Arc<dyn Clock>,
@@ -76,6 +78,8 @@ async fn answer(State(office): State<Arc<Office>>, request: Request) -> Response
 /// An error, with a sentence of its own where there is more to say.
 struct Refused {
     error: Error,
+    /// The policy, where its token was good.
+    who: Option<String>,
     refusal: Option<Box<Refusal>>,
 }
 
@@ -83,6 +87,7 @@ impl<E: Into<Error>> From<E> for Refused {
     fn from(error: E) -> Self {
         Self {
             error: error.into(),
+            who: None,
             refusal: None,
         }
     }
@@ -91,21 +96,36 @@ impl<E: Into<Error>> From<E> for Refused {
 impl Office {
     async fn route(&self, request: Request) -> Result<Response, Refused> {
         let (parts, body) = request.into_parts();
-        let (method, uri, headers) = (parts.method, parts.uri, parts.headers);
-        let path = Path::parse(&method, uri.path());
-        self.authorize(&method, path.as_ref(), uri.path(), uri.host(), &headers)?;
+        let (method, uri, headers) = (&parts.method, &parts.uri, &parts.headers);
+        let path = Path::parse(method, uri.path());
+        let who = self.authorize(method, path.as_ref(), uri.path(), uri.host(), headers)?;
+        let served = self.serve(who, path, &parts, body).await;
+        served.map_err(|refused| Refused {
+            who: Some(who.into()),
+            ..refused
+        })
+    }
+
+    async fn serve(
+        &self,
+        who: &str,
+        path: Option<Path>,
+        parts: &Parts,
+        body: Body,
+    ) -> Result<Response, Refused> {
+        let (method, headers) = (&parts.method, &parts.headers);
         let path = path.ok_or(Error::NoSuchPath)?;
-        let query = uri.query().unwrap_or_default();
+        let query = parts.uri.query().unwrap_or_default();
         if path == Path::Refusals {
             return Ok(refusals::answer(&self.ledger, query, &self.stop));
         }
         let condition = headers.get(IF_MATCH).and_then(|value| value.to_str().ok());
         let condition = IfMatch::parse(condition);
         match &path {
-            Path::LinkedHubs => return self.linked_hubs(&method),
+            Path::LinkedHubs => return self.linked_hubs(method),
             Path::LinkedHub(host) => {
                 return self
-                    .linked_hub(&method, host, &condition, &headers, body)
+                    .linked_hub(method, host, &condition, headers, body)
                     .await;
             }
             _ => {}
@@ -113,31 +133,32 @@ impl Office {
         let version = api_version(query)?;
         check_condition(&condition)?;
         let asked = Asked {
-            method: &method,
+            method,
             condition: &condition,
-            headers: &headers,
+            headers,
             version,
+            who,
+            peer: parts.extensions.get::<Arc<Peer>>().map(|peer| &**peer),
         };
-        let peer = parts.extensions.get::<Arc<Peer>>().map(|peer| &**peer);
         match path {
             Path::Enrollment(id) => self.entry::<IndividualEnrollment>(asked, &id, body).await,
             Path::Group(id) => self.entry::<EnrollmentGroup>(asked, &id, body).await,
-            Path::EnrollmentKeys(id) => self.keys::<IndividualEnrollment>(&method, &id),
-            Path::GroupKeys(id) => self.keys::<EnrollmentGroup>(&method, &id),
-            Path::EnrollmentQuery => self.entries::<IndividualEnrollment>(&headers, body).await,
-            Path::GroupQuery => self.entries::<EnrollmentGroup>(&headers, body).await,
-            Path::Enrollments if method == Method::POST => {
-                check_media_type(&headers)?;
-                self.bulk::<IndividualEnrollment>(version, peer, body).await
+            Path::EnrollmentKeys(id) => self.keys::<IndividualEnrollment>(method, &id),
+            Path::GroupKeys(id) => self.keys::<EnrollmentGroup>(method, &id),
+            Path::EnrollmentQuery => self.entries::<IndividualEnrollment>(headers, body).await,
+            Path::GroupQuery => self.entries::<EnrollmentGroup>(headers, body).await,
+            Path::Enrollments if *method == Method::POST => {
+                check_media_type(headers)?;
+                self.bulk::<IndividualEnrollment>(asked, body).await
             }
-            Path::Groups if method == Method::POST => {
-                check_media_type(&headers)?;
-                self.bulk::<EnrollmentGroup>(version, peer, body).await
+            Path::Groups if *method == Method::POST => {
+                check_media_type(headers)?;
+                self.bulk::<EnrollmentGroup>(asked, body).await
             }
-            Path::Registration(id) => self.registration(&method, &id, &condition).await,
+            Path::Registration(id) => self.registration(method, &id, &condition).await,
             Path::RegistrationQuery(group) => {
                 let group: EnrollmentGroupId = parsed_id(&group)?;
-                self.registrations(&method, &group, &headers, body).await
+                self.registrations(method, &group, headers, body).await
             }
             Path::Enrollments | Path::Groups | Path::Registrations => {
                 Err(Error::MethodNotAllowed.into())
@@ -153,7 +174,7 @@ impl Office {
         text: &str,
         authority: Option<&str>,
         headers: &HeaderMap,
-    ) -> Result<(), Refused> {
+    ) -> Result<&str, Refused> {
         let needed = path.map_or(DpsRights::EnrollmentWrite, |path| path.needs(method));
         let text_of = |name| headers.get(name).and_then(|value| value.to_str().ok());
         let host = authority.or_else(|| text_of(HOST)).unwrap_or_default();
@@ -166,13 +187,14 @@ impl Office {
         let now = unix_seconds(self.clock.utc());
         auth::authorize(
             text_of(AUTHORIZATION),
-            &self.policy,
+            &self.policies,
             &resources,
             needed,
             now,
         )
         .map_err(|refusal| Refused {
             error: Error::Unauthorized,
+            who: None,
             refusal: Some(Box::new(refusal)),
         })
     }
@@ -270,7 +292,9 @@ impl Office {
         let refusal = refused
             .refusal
             .map_or_else(|| refusal_of(&error), |refusal| *refusal);
-        self.record(peer, Operation::Request, refusal);
+        // A token that is no good says nothing of who sent it.
+        let owner = &self.policies.owner().keys.name;
+        self.record(refused.who.as_ref().unwrap_or(owner), peer, refusal);
         let at = self.clock.utc();
         let body = ErrorBody {
             error_code: error.code(),
@@ -289,10 +313,10 @@ impl Office {
         response
     }
 
-    fn record(&self, peer: Option<&Peer>, operation: Operation, refusal: Refusal) {
+    fn record(&self, who: &str, peer: Option<&Peer>, refusal: Refusal) {
         let (at, remote) = (self.clock.utc(), peer.map(|peer| peer.remote));
-        let who = Some(self.policy.name.as_str());
-        self.ledger.record(at, operation, who, remote, refusal);
+        self.ledger
+            .record(at, Operation::Request, Some(who), remote, refusal);
     }
 }
 
@@ -303,6 +327,8 @@ struct Asked<'a> {
     condition: &'a IfMatch,
     headers: &'a HeaderMap,
     version: ApiVersion,
+    who: &'a str,
+    peer: Option<&'a Peer>,
 }
 
 fn refusal_of(error: &Error) -> Refusal {

@@ -4,16 +4,25 @@ use std::time::{Duration, UNIX_EPOCH};
 use azimuth_clock::{ManualClock, SystemClock};
 use azimuth_storage::Change;
 use azimuth_wire::SymmetricKey;
+use azimuth_wire::policy::{DPS_OWNER, PolicyKeys};
 use azimuth_wire::sas;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use super::*;
+use crate::policies::Policy;
 use crate::registration::Record;
 use crate::stub_hub::Trust;
 
 pub(super) const HOST: &str = "contoso-dps.azure-devices-provisioning.net";
 const KEY: &str = "2NG4SZFYHobo5ITHool++/lmb3Xz7SNyrfnLEapRDNA=";
+const OTHERS: [(&str, DpsRights); 5] = [
+    ("reader", DpsRights::EnrollmentRead),
+    ("writer", DpsRights::EnrollmentWrite),
+    ("looker", DpsRights::RegistrationStatusRead),
+    ("forgetter", DpsRights::RegistrationStatusWrite),
+    ("device", DpsRights::DeviceConnect),
+];
 const NOW: u64 = 1_800_000_000;
 
 pub(super) struct Api {
@@ -38,16 +47,21 @@ impl Api {
             Duration::from_secs(5),
             Arc::new(SystemClock),
         );
-        let key: SymmetricKey = KEY.parse().unwrap();
+        let policy = |name: &str| PolicyKeys {
+            name: name.into(),
+            primary_key: KEY.parse().unwrap(),
+            secondary_key: KEY.parse().unwrap(),
+        };
+        let policies = [DPS_OWNER].into_iter().chain(OTHERS);
+        let policies = policies.map(|(name, rights)| Policy {
+            keys: policy(name),
+            rights,
+        });
         let office = Office {
             enrollments: Arc::new(Enrollments::open(store.clone(), linked).unwrap()),
             hubs: Arc::new(hubs.unwrap()),
             store,
-            policy: PolicyKeys {
-                name: "provisioningserviceowner".into(),
-                primary_key: key.clone(),
-                secondary_key: key,
-            },
+            policies: Policies::new(policies.collect()),
             host_names: vec![HOST.into()],
             ledger: Arc::new(Ledger::new("dps")),
             clock: Arc::new(ManualClock::at(UNIX_EPOCH + Duration::from_secs(NOW))),
@@ -538,5 +552,39 @@ async fn a_body_of_another_media_type_is_refused() {
             (reply.status, api.last_kind()),
             (415, "unsupported-media-type")
         );
+    }
+}
+
+#[tokio::test]
+async fn each_policy_opens_what_its_rights_say() {
+    let api = Api::new();
+    for (method, path, opened) in [
+        ("GET", "/enrollments/a", &["reader", "writer"][..]),
+        ("POST", "/enrollmentGroups/query", &["reader", "writer"]),
+        ("PUT", "/enrollments/a", &["writer"]),
+        ("DELETE", "/enrollmentGroups/a", &["writer"]),
+        ("POST", "/enrollments", &["writer"]),
+        ("POST", "/enrollments/a/attestationmechanism", &["writer"]),
+        ("GET", "/registrations/a", &["looker", "forgetter"]),
+        ("POST", "/registrations/a/query", &["looker", "forgetter"]),
+        ("DELETE", "/registrations/a", &["forgetter"]),
+        ("GET", "/azimuth/linkedHubs", &[]),
+    ] {
+        let names = OTHERS.iter().map(|(name, _)| *name);
+        for name in names.chain(["provisioningserviceowner"]) {
+            let token = sas::sign(HOST, &KEY.parse().unwrap(), NOW + 60, Some(name));
+            let request = Request::builder()
+                .method(method)
+                .uri(format!("{path}?api-version=2021-10-01"))
+                .header("host", HOST)
+                .header("authorization", token)
+                .body(Body::empty());
+            let reply = Reply::read(api.raw(request.unwrap()).await).await;
+            let open = opened.contains(&name) || name == "provisioningserviceowner";
+            assert_eq!(reply.status != 401, open, "{name}: {method} {path}");
+            if !open {
+                assert_eq!(api.last_kind(), "missing-right");
+            }
+        }
     }
 }
