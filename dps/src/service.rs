@@ -242,6 +242,8 @@ async fn open(
         tls: config.tls,
         mqtt: config.mqtt,
         https: config.https,
+        // Python, Node and C; C#; Java.
+        websocket: &["/$iothub/websocket", "/", "/mqtt"],
         lanes: 1,
         // Azure's global endpoint is everywhere: no device is far from it.
         delay: None,
