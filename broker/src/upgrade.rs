@@ -210,7 +210,8 @@ mod tests {
         let amqp = "sec-websocket-protocol: AMQPWSB10";
         let other = "sec-websocket-protocol: chat";
         let old = "sec-websocket-version: 8";
-        let rows: [(&str, &str, &[&str], u16, &str, &str); 10] = [
+        type Row<'a> = (&'a str, &'a str, &'a [&'a str], u16, &'a str, &'a str);
+        let rows: [Row<'_>; 10] = [
             ("GET", path, &[], 426, "no-upgrade", "`Upgrade: websocket`"),
             ("GET", path, &["upgrade: h2c"], 426, "no-upgrade", path),
             (
