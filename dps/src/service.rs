@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::assigner::Assigner;
 use crate::config::{DpsConfig, LinkedHubConfig, PolicyKeySource};
-use crate::device::Desk;
+use crate::device::{self, Desk};
 use crate::enrollment::{Enrollments, Entry, random_key};
 use crate::error::Error;
 use crate::linked_hubs::LinkedHubs;
@@ -250,9 +250,9 @@ async fn open(
         limits: config.limits,
     };
     let behind = Behind {
-        backend: desk,
+        backend: desk.clone(),
         consumer: Box::new(Nothing),
-        http: rest::router(office),
+        http: device::https::before(rest::router(office), desk.clone()),
         presence: Arc::new(Presence::new()),
         ledger,
         clock,
