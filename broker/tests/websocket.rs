@@ -129,6 +129,7 @@ async fn where_frames_end_means_nothing() {
         assert_eq!(home.house.store.stored(), 1);
         let hello = home.house.service.hellos.lock()[0].clone();
         assert_eq!(hello.peer.server_name.as_deref(), Some(NAME));
+        assert_eq!(hello.peer.certificates.len(), 1);
         assert_eq!(hello.peer.local, home.house.door.https()[0]);
         home.house.door.close().await;
         assert_eq!(client.next().await, None);
