@@ -11,6 +11,7 @@ use clap::{Args, Subcommand};
 use crate::announce::{announce, unbound_lines, wait};
 use crate::certificates;
 use crate::config::{Allocation, Config, HubSection};
+use crate::dps;
 use crate::linked_hub::LinkedHub;
 use crate::paste::{HubPaste, Paste, take_name};
 use crate::services::{
@@ -47,6 +48,14 @@ pub struct OneDps {
 enum DpsCommand {
     /// List, add, change and remove the hubs that a running DPS sends devices to
     LinkedHub(LinkedHub),
+    /// Create, show, list, change and delete the entries of single devices
+    Enrollment(dps::Enrollment),
+    /// Create, show, list, change and delete the entries of many devices, and derive their keys
+    Group(dps::Group),
+    /// List, show and delete the records of devices that registered
+    Registration(dps::Registration),
+    /// Take a device, or all devices of a group, out of service: in the DPS and in the hub
+    Deprovision(dps::Deprovision),
 }
 
 /// Where a service that runs apart is found.
@@ -108,8 +117,13 @@ impl OneHub {
 
 impl OneDps {
     pub fn run(self, mut config: Config) -> anyhow::Result<ExitCode> {
-        if let Some(DpsCommand::LinkedHub(linked_hub)) = self.command {
-            return linked_hub.run(config);
+        match self.command {
+            Some(DpsCommand::LinkedHub(command)) => return command.run(config),
+            Some(DpsCommand::Enrollment(command)) => return command.run(config),
+            Some(DpsCommand::Group(command)) => return command.run(config),
+            Some(DpsCommand::Registration(command)) => return command.run(config),
+            Some(DpsCommand::Deprovision(command)) => return command.run(config),
+            None => {}
         }
         config.dps.address = self.place.address.unwrap_or(config.dps.address);
         config.dps.listen = self.place.listen.or(config.dps.listen);

@@ -29,6 +29,12 @@ pub struct Endpoint {
     pub ca_file: PathBuf,
 }
 
+/// An endpoint with connections of its own.
+pub struct Open {
+    endpoint: Endpoint,
+    client: reqwest::Client,
+}
+
 impl Endpoint {
     pub fn hub(paste: &Paste, hub: &HubPaste) -> anyhow::Result<Self> {
         Ok(Self {
@@ -65,31 +71,17 @@ impl Endpoint {
         headers: &[(&str, &str)],
         body: Option<Value>,
     ) -> anyhow::Result<Response> {
-        let host = &self.string.host_name;
-        let mut url = format!(
-            "https://{host}:{}{path}?api-version={API_VERSION}",
-            self.port
-        );
-        for (name, value) in query {
-            url += &format!("&{name}={}", percent::encode(value));
-        }
-        let mut request = self
-            .client()
-            .await?
-            .request(method, url)
-            .header("authorization", self.token()?);
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        if let Some(body) = body {
-            request = request
-                .header("content-type", "application/json; charset=utf-8")
-                .body(body.to_string());
-        }
-        request
-            .send()
-            .await
-            .with_context(|| format!("{host} on port {} cannot be asked; does it run?", self.port))
+        let open = self.clone().open().await?;
+        open.send(method, path, query, headers, body).await
+    }
+
+    /// For several requests: connections are kept from one to the next.
+    pub async fn open(self) -> anyhow::Result<Open> {
+        let client = self.client().await?;
+        Ok(Open {
+            endpoint: self,
+            client,
+        })
     }
 
     async fn client(&self) -> anyhow::Result<reqwest::Client> {
@@ -131,6 +123,45 @@ impl Endpoint {
             expiry,
             string.key_name.as_deref(),
         ))
+    }
+}
+
+impl Open {
+    /// What people call it.
+    pub fn label(&self) -> &str {
+        &self.endpoint.label
+    }
+
+    /// One request; an answer of any status is an answer.
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        query: &[(&str, String)],
+        headers: &[(&str, &str)],
+        body: Option<Value>,
+    ) -> anyhow::Result<Response> {
+        let (host, port) = (&self.endpoint.string.host_name, self.endpoint.port);
+        let mut url = format!("https://{host}:{port}{path}?api-version={API_VERSION}");
+        for (name, value) in query {
+            url += &format!("&{name}={}", percent::encode(value));
+        }
+        let mut request = self
+            .client
+            .request(method, url)
+            .header("authorization", self.endpoint.token()?);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        if let Some(body) = body {
+            request = request
+                .header("content-type", "application/json; charset=utf-8")
+                .body(body.to_string());
+        }
+        request
+            .send()
+            .await
+            .with_context(|| format!("{host} on port {port} cannot be asked; does it run?"))
     }
 }
 

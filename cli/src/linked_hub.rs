@@ -3,7 +3,6 @@
 //! What may not enter: rules about links; the DPS has them.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
@@ -12,27 +11,17 @@ use azimuth_wire::linked_hub::{IotHubChange, IotHubDefinition};
 use azimuth_wire::percent;
 use clap::{ArgAction, Args, Subcommand};
 use reqwest::{Method, StatusCode};
-use serde_json::Value;
 
 use crate::config::Config;
-use crate::endpoint::Endpoint;
+use crate::dps::{self, Ask, Target};
+use crate::endpoint::Open;
 use crate::paste::Paste;
 
 /// Lists, adds, changes and removes the hubs that a running DPS sends devices to.
 #[derive(Debug, Args)]
 pub struct LinkedHub {
-    /// Connection string of the DPS instead of what the data folder knows
-    #[arg(
-        long,
-        global = true,
-        env = "AZIMUTH_DPS_CONNECTION_STRING",
-        hide_env_values = true,
-        value_name = "STRING"
-    )]
-    dps_connection_string: Option<String>,
-    /// CA file, with --dps-connection-string
-    #[arg(long, global = true, env = "SSL_CERT_FILE", value_name = "FILE")]
-    ca: Option<PathBuf>,
+    #[command(flatten)]
+    target: Target,
     #[command(subcommand)]
     command: LinkedHubCommand,
 }
@@ -104,28 +93,27 @@ struct Traits {
 
 impl LinkedHub {
     pub fn run(self, config: Config) -> anyhow::Result<ExitCode> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        runtime.block_on(self.done(&config))?;
-        Ok(ExitCode::SUCCESS)
+        dps::run(self.done(&config))
     }
 
-    async fn done(self, config: &Config) -> anyhow::Result<()> {
-        let dps = self.endpoint(config)?;
+    async fn done(self, config: &Config) -> anyhow::Result<ExitCode> {
+        let dps = self.target.open(config).await?;
         match self.command {
             LinkedHubCommand::Add(add) => {
                 let definition = add.definition(config)?;
                 let string: ConnectionString = definition.connection_string.parse()?;
                 let body = serde_json::to_value(&definition)?;
-                let path = path(&string.host_name);
-                let headers = [("if-none-match", "*")];
-                let answer = ask(&dps, Method::PUT, &path, &headers, Some(body)).await?;
-                told("linked", serde_json::from_value(answer)?);
+                let answer = Ask::new(Method::PUT, &path(&string.host_name))
+                    .headers(&[("if-none-match", "*")])
+                    .body(body)
+                    .hints(&[(StatusCode::CONFLICT, LINKED_ALREADY)])
+                    .of(&dps)
+                    .await?;
+                told("linked", serde_json::from_value(answer.body)?);
             }
             LinkedHubCommand::List { json } => {
-                let answer = ask(&dps, Method::GET, PATH, &[], None).await?;
-                let linked: Vec<IotHubDefinition> = serde_json::from_value(answer)?;
+                let answer = Ask::get(PATH).of(&dps).await?;
+                let linked: Vec<IotHubDefinition> = serde_json::from_value(answer.body)?;
                 if json {
                     println!("{}", serde_json::to_string_pretty(&linked)?);
                 } else {
@@ -135,42 +123,16 @@ impl LinkedHub {
             LinkedHubCommand::Update(update) => {
                 let body = serde_json::to_value(update.change()?)?;
                 let path = path(&linked(&dps, &update.hub).await?);
-                let answer = ask(&dps, Method::PATCH, &path, &[], Some(body)).await?;
-                told("updated", serde_json::from_value(answer)?);
+                let answer = Ask::new(Method::PATCH, &path).body(body).of(&dps).await?;
+                told("updated", serde_json::from_value(answer.body)?);
             }
             LinkedHubCommand::Remove { hub } => {
                 let host = linked(&dps, &hub).await?;
-                ask(&dps, Method::DELETE, &path(&host), &[], None).await?;
+                Ask::new(Method::DELETE, &path(&host)).of(&dps).await?;
                 println!("removed {host}");
             }
         }
-        Ok(())
-    }
-
-    fn endpoint(&self, config: &Config) -> anyhow::Result<Endpoint> {
-        let Some(string) = &self.dps_connection_string else {
-            let folder = config.connect_folder();
-            let paste = Paste::load(folder)?;
-            let dps = paste.dps.as_ref().with_context(|| {
-                format!(
-                    "no DPS was started with {}; start it, or give --dps-connection-string and --ca",
-                    folder.display()
-                )
-            })?;
-            return Endpoint::dps(&paste, dps);
-        };
-        let string: ConnectionString = string
-            .parse()
-            .context("the connection string of the DPS is not usable")?;
-        let ca_file = self.ca.clone();
-        Ok(Endpoint {
-            label: string.host_name.clone(),
-            string,
-            address: None,
-            otherwise: None,
-            port: config.ports.https,
-            ca_file: ca_file.context("--dps-connection-string needs --ca, the CA to trust")?,
-        })
+        Ok(ExitCode::SUCCESS)
     }
 }
 
@@ -243,36 +205,10 @@ fn definition(string: &ConnectionString, region: &str, https_port: u16) -> IotHu
     }
 }
 
-/// The answer's body; what the service refuses is an error in its own words, with the next step.
-async fn ask(
-    dps: &Endpoint,
-    method: Method,
-    path: &str,
-    headers: &[(&str, &str)],
-    body: Option<Value>,
-) -> anyhow::Result<Value> {
-    let response = dps.send(method, path, &[], headers, body).await?;
-    let status = response.status();
-    let text = response.text().await.context("the answer broke off")?;
-    let body: Value = serde_json::from_str(&text).unwrap_or_default();
-    if status.is_success() {
-        return Ok(body);
-    }
-    let message = body["message"].as_str().unwrap_or(&text).to_owned();
-    let next = match status {
-        StatusCode::CONFLICT => {
-            " Change it with `azimuth dps linked-hub update`, or remove it first."
-        }
-        StatusCode::UNAUTHORIZED => " `azimuth why --service dps` says what was wrong.",
-        _ => "",
-    };
-    bail!("{} answered {status}: {message}{next}", dps.label)
-}
-
 /// The host name of the linked hub that somebody means.
-async fn linked(dps: &Endpoint, wanted: &str) -> anyhow::Result<String> {
-    let answer = ask(dps, Method::GET, PATH, &[], None).await?;
-    let linked: Vec<IotHubDefinition> = serde_json::from_value(answer)?;
+pub async fn linked(dps: &Open, wanted: &str) -> anyhow::Result<String> {
+    let answer = Ask::get(PATH).of(dps).await?;
+    let linked: Vec<IotHubDefinition> = serde_json::from_value(answer.body)?;
     let names: Vec<_> = linked.into_iter().filter_map(|hub| hub.name).collect();
     Ok(meant(&names, wanted)?.to_owned())
 }
@@ -342,6 +278,7 @@ fn path(host: &str) -> String {
 }
 
 const PATH: &str = "/azimuth/linkedHubs";
+const LINKED_ALREADY: &str = "Change it with `azimuth dps linked-hub update`, or remove it first.";
 
 #[cfg(test)]
 mod tests {

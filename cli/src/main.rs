@@ -11,6 +11,7 @@ mod alone;
 mod announce;
 mod certificates;
 mod config;
+mod dps;
 mod endpoint;
 mod environment;
 mod fleet;

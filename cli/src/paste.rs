@@ -41,6 +41,9 @@ pub struct DpsPaste {
     pub id_scope: String,
     /// Of the policy provisioningserviceowner, with the address as host name: it works without DNS.
     pub connection_string: String,
+    /// Of the policies beside it.
+    #[serde(default)]
+    pub other_policies: Vec<String>,
     /// A group whose key is known, and a registration id to begin with.
     pub group: Option<GroupPaste>,
 }

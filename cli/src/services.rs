@@ -11,12 +11,16 @@ use azimuth_broker::Limits;
 use azimuth_certs::Authority;
 use azimuth_clock::{Clock, SystemClock};
 use azimuth_dps::PolicyKeySource as DpsKeys;
-use azimuth_dps::{AssignedHubForm, Dps, DpsConfig, LinkedHubConfig, Pace, Regions, RunningDps};
+use azimuth_dps::{
+    AssignedHubForm, Dps, DpsConfig, LinkedHubConfig, Pace, PolicyConfig, Regions, RunningDps,
+};
 use azimuth_hub::PolicyKeySource as HubKeys;
 use azimuth_hub::event::{LogConfig, Sync};
 use azimuth_hub::{Hub, HubConfig, RunningHub};
+use azimuth_wire::SymmetricKey;
 use azimuth_wire::connection_string::ConnectionString;
 use azimuth_wire::enrollment::{AllocationPolicy, EnrollmentGroup, IndividualEnrollment};
+use azimuth_wire::policy::DpsRights;
 use serde_json::{Value, json};
 
 use crate::certificates;
@@ -106,6 +110,7 @@ pub fn start_dps(
         } else {
             DpsKeys::Kept
         },
+        policies: policies(config)?,
         allocation: policy(config.dps.allocation),
         linked_hubs: linked,
         regions: regions(config),
@@ -174,6 +179,8 @@ pub fn dps_paste(config: &Config, dps: &RunningDps) -> DpsPaste {
             primary_key: dps.group_key(&group.id)?.clone(),
         })
     });
+    let others = dps.connection_strings().iter().skip(1);
+    let others = others.map(|string| by_address(string, config.dps.address));
     DpsPaste {
         name: config.dps.name.clone(),
         host_name: GLOBAL_DPS.into(),
@@ -182,6 +189,7 @@ pub fn dps_paste(config: &Config, dps: &RunningDps) -> DpsPaste {
         started: uuid::Uuid::new_v4().to_string(),
         id_scope: config.dps.id_scope.to_string(),
         connection_string: by_address(dps.connection_string(), config.dps.address),
+        other_policies: others.collect(),
         group,
     }
 }
@@ -258,6 +266,32 @@ fn linked_elsewhere(config: &Config, hub: &LinkedHubSection) -> LinkedHubConfig 
         apply_allocation_policy: hub.apply_allocation_policy,
         ..LinkedHubConfig::new(hub.connection_string.clone(), &hub.region)
     }
+}
+
+fn policies(config: &Config) -> anyhow::Result<Vec<PolicyConfig>> {
+    let declared = config.dps.policies.iter().map(|section| {
+        let name = &section.name;
+        let mut rights = DpsRights::default();
+        for right in &section.rights {
+            let known = DpsRights::named(right);
+            rights = rights.and(known.with_context(|| {
+                format!(
+                    "[[dps.policy]] {name}: `{right}` is not a right; there are {}",
+                    DpsRights::ALL
+                )
+            })?);
+        }
+        let key = |key: &Option<String>| {
+            let key = key.as_deref().map(str::parse::<SymmetricKey>).transpose();
+            key.with_context(|| format!("[[dps.policy]] {name}"))
+        };
+        Ok(PolicyConfig {
+            primary_key: key(&section.primary_key)?,
+            secondary_key: key(&section.secondary_key)?,
+            ..PolicyConfig::new(name, rights)
+        })
+    });
+    declared.collect()
 }
 
 fn policy(allocation: Allocation) -> AllocationPolicy {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use azimuth_broker::{Ledger, Operation, Refusal, Regions};
 use azimuth_clock::Clock;
-use azimuth_storage::{Change, Expect, Store};
+use azimuth_storage::Store;
 use azimuth_wire::api_version::ApiVersion;
 use azimuth_wire::enrollment::AllocationPolicy;
 use azimuth_wire::registration::RegistrationState;
@@ -120,10 +120,10 @@ impl Assigner {
     }
 
     async fn registered(&self, job: &Job) -> Result<RegistrationState, crate::Error> {
-        let record = records::registration(&*self.store, &job.key)?;
-        let before = record.map(|record| record.state);
-        let outcome = self.outcome(job, before.as_ref()).await;
-        let state = self.state(job, before.as_ref(), outcome);
+        let before = records::registration(&*self.store, &job.key)?;
+        let state_before = before.as_ref().map(|record| &record.state);
+        let outcome = self.outcome(job, state_before).await;
+        let state = self.state(job, state_before, outcome);
         let record = Record {
             state: state.clone(),
             group: job.terms.group.clone(),
@@ -133,9 +133,8 @@ impl Assigner {
                 .map(ToString::to_string)
                 .unwrap_or_default(),
         };
-        let key = records::registration_key(&job.key);
-        let change = Change::put(key, Expect::Anything, records::write(&record));
-        self.store.commit(vec![change]).await?;
+        let changes = records::put(&job.key, before.as_ref(), &record);
+        self.store.commit(changes).await?;
         Ok(state)
     }
 

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use azimuth_broker::Regions;
-use azimuth_wire::IdScope;
 use azimuth_wire::connection_string::ConnectionString;
 use azimuth_wire::enrollment::{AllocationPolicy, EnrollmentGroup, IndividualEnrollment};
+use azimuth_wire::policy::DpsRights;
+use azimuth_wire::{IdScope, SymmetricKey};
 
 /// Everything a DPS needs to know.
 #[derive(Debug, Clone)]
@@ -28,6 +29,8 @@ pub struct DpsConfig {
     pub https: Vec<SocketAddr>,
     pub tls: Arc<rustls::ServerConfig>,
     pub keys: PolicyKeySource,
+    /// Beside `provisioningserviceowner`.
+    pub policies: Vec<PolicyConfig>,
     /// The policy of enrollments that name none.
     pub allocation: AllocationPolicy,
     /// Declared: made at start when absent, replaced when the declaration changed, unlinked when it is
@@ -44,7 +47,29 @@ pub struct DpsConfig {
     pub limits: azimuth_broker::Limits,
 }
 
-/// Where the keys of `provisioningserviceowner` come from.
+/// A shared access policy of the service API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyConfig {
+    pub name: String,
+    pub rights: DpsRights,
+    /// Made where it is not given.
+    pub primary_key: Option<SymmetricKey>,
+    pub secondary_key: Option<SymmetricKey>,
+}
+
+impl PolicyConfig {
+    /// A policy whose keys are made.
+    pub fn new(name: &str, rights: DpsRights) -> Self {
+        Self {
+            name: name.into(),
+            rights,
+            primary_key: None,
+            secondary_key: None,
+        }
+    }
+}
+
+/// Where the keys of policies come from, unless they are given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PolicyKeySource {
     /// From the name alone: known to everybody, for loopback only.

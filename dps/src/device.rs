@@ -16,7 +16,7 @@ use azimuth_broker::{
     Publish, QoS, Refusal,
 };
 use azimuth_clock::Clock;
-use azimuth_storage::{Change, Expect, Store};
+use azimuth_storage::Store;
 use azimuth_wire::IdScope;
 use azimuth_wire::registration::{RegisterRequest, RegistrationState};
 use azimuth_wire::sas::CLOCK_SKEW_SECONDS;
@@ -234,12 +234,8 @@ impl Desk {
             group: terms.group.clone(),
             operation: String::new(),
         };
-        let change = Change::put(
-            records::registration_key(key),
-            Expect::Anything,
-            records::write(&record),
-        );
-        self.store.commit_lazily(vec![change]);
+        let changes = records::put(key, before.as_ref(), &record);
+        self.store.commit_lazily(changes);
         self.done(claims, "", &record.state)
     }
 

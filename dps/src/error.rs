@@ -23,6 +23,8 @@ pub enum Error {
     NoSuchPath,
     #[error("The method is not allowed for this resource.")]
     MethodNotAllowed,
+    #[error("The body must be application/json.")]
+    UnsupportedMediaType,
     #[error("{0} already exists.")]
     AlreadyExists(String),
     #[error("The etag does not match that of the record.")]
@@ -57,6 +59,7 @@ impl Error {
             Self::RegistrationNotFound => 404_202,
             Self::NoSuchPath | Self::LinkedHubNotFound(_) => 404_000,
             Self::MethodNotAllowed => 405_000,
+            Self::UnsupportedMediaType => 415_000,
             Self::AlreadyExists(_) => 409_001,
             Self::PreconditionFailed => 412_001,
             Self::Storage(_)
@@ -81,6 +84,7 @@ impl Error {
             Self::HubKeyRefused(_) => "hub-key-refused",
             Self::NoSuchPath => "unknown-path",
             Self::MethodNotAllowed => "method-not-allowed",
+            Self::UnsupportedMediaType => "unsupported-media-type",
             Self::AlreadyExists(_) => "already-exists",
             Self::PreconditionFailed => "etag-mismatch",
             Self::Storage(_) | Self::Damaged(_) => "store-failed",

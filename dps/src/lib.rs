@@ -28,6 +28,7 @@ mod fingerprint;
 mod linked_hub;
 mod linked_hubs;
 pub mod operation;
+mod policies;
 mod records;
 mod registrant;
 pub mod registration;
@@ -37,6 +38,8 @@ mod service;
 mod stub_hub;
 
 pub use azimuth_broker::Regions;
-pub use config::{AssignedHubForm, DpsConfig, LinkedHubConfig, Pace, PolicyKeySource};
+pub use config::{
+    AssignedHubForm, DpsConfig, LinkedHubConfig, Pace, PolicyConfig, PolicyKeySource,
+};
 pub use error::Error;
 pub use service::{Dps, RunningDps};

@@ -8,21 +8,21 @@ use azimuth_broker::{
     Backend, Behind, Consumer, Envelopes, FrontDoor, FrontDoorConfig, Lane, Ledger, Presence,
 };
 use azimuth_clock::Clock;
-use azimuth_storage::{Change, Expect, Key, Store};
+use azimuth_storage::Store;
 use azimuth_wire::connection_string::ConnectionString;
 use azimuth_wire::enrollment::EnrollmentGroup;
-use azimuth_wire::policy::{DPS_OWNER, PolicyKeys};
 use azimuth_wire::{IdScope, SymmetricKey};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::assigner::Assigner;
-use crate::config::{DpsConfig, LinkedHubConfig, PolicyKeySource};
+use crate::config::{DpsConfig, LinkedHubConfig};
 use crate::device::{self, Desk};
-use crate::enrollment::{Enrollments, Entry, random_key};
+use crate::enrollment::{Enrollments, Entry};
 use crate::error::Error;
 use crate::linked_hubs::LinkedHubs;
 use crate::operation::Operations;
+use crate::policies::Policies;
 use crate::records;
 use crate::rest::{self, Office};
 
@@ -75,7 +75,7 @@ struct Facts {
     mqtt: Vec<SocketAddr>,
     https: Vec<SocketAddr>,
     unbound: Vec<(SocketAddr, String)>,
-    connection_string: ConnectionString,
+    connection_strings: Vec<ConnectionString>,
     id_scope: IdScope,
     group_keys: Vec<(String, SymmetricKey)>,
 }
@@ -98,7 +98,12 @@ impl RunningDps {
 
     /// Of the policy `provisioningserviceowner`.
     pub fn connection_string(&self) -> &ConnectionString {
-        &self.facts.connection_string
+        &self.facts.connection_strings[0]
+    }
+
+    /// Of all policies; the first is `provisioningserviceowner`.
+    pub fn connection_strings(&self) -> &[ConnectionString] {
+        &self.facts.connection_strings
     }
 
     /// The primary key of a declared group with symmetric keys, whether it was given or made.
@@ -186,7 +191,7 @@ async fn open(
     clock: Arc<dyn Clock>,
     stop: CancellationToken,
 ) -> Result<(FrontDoor<Desk>, Facts), Error> {
-    let policy = policy_keys(&config, &*store).await?;
+    let policies = Policies::open(&config, &*store).await?;
     let hubs = Arc::new(LinkedHubs::open(
         store.clone(),
         &config.roots_pem,
@@ -194,6 +199,7 @@ async fn open(
         clock.clone(),
     )?);
     hubs.declare(&config.linked_hubs).await?;
+    records::list_registrations(&*store).await?;
     let linked = hubs.clone();
     let enrollments = Arc::new(Enrollments::open(store.clone(), move || linked.hosts())?);
     declare(&config, &enrollments, &*clock).await?;
@@ -221,7 +227,7 @@ async fn open(
         enrollments,
         hubs: hubs.clone(),
         store: store.clone(),
-        policy: policy.clone(),
+        policies: policies.clone(),
         host_names: config.host_names.clone(),
         ledger: ledger.clone(),
         clock: clock.clone(),
@@ -262,6 +268,10 @@ async fn open(
         .map_err(Error::FrontDoor)?;
     tokio::spawn(assigner.run(waiting, stop));
     let host = config.host_names.first().cloned().unwrap_or_default();
+    let strings = policies.all().iter().map(|policy| {
+        let keys = &policy.keys;
+        ConnectionString::policy(&host, &keys.name, keys.primary_key.clone())
+    });
     let unbound = door.unbound().iter();
     let facts = Facts {
         mqtt: door.mqtt().to_vec(),
@@ -269,7 +279,7 @@ async fn open(
         unbound: unbound
             .map(|(address, error)| (*address, error.to_string()))
             .collect(),
-        connection_string: ConnectionString::policy(&host, &policy.name, policy.primary_key),
+        connection_strings: strings.collect(),
         id_scope: config.id_scope,
         group_keys,
     };
@@ -308,37 +318,6 @@ fn group_keys(
         keys.extend(key.map(|key| (declared.shown_id(), key)));
     }
     Ok(keys)
-}
-
-async fn policy_keys(config: &DpsConfig, store: &dyn Store) -> Result<PolicyKeys, Error> {
-    let keys = |primary_key, secondary_key| PolicyKeys {
-        name: DPS_OWNER.0.into(),
-        primary_key,
-        secondary_key,
-    };
-    match config.keys {
-        PolicyKeySource::Published => Ok(keys(
-            published_key(&config.name, "primary"),
-            published_key(&config.name, "secondary"),
-        )),
-        PolicyKeySource::Kept => {
-            let key = Key::new("service", "policy");
-            if let Some(document) = store.get(&key)? {
-                let kept = serde_json::from_slice(&document.body);
-                return kept.map_err(|_| Error::Damaged(key.to_string()));
-            }
-            let made = keys(random_key(), random_key());
-            let change = Change::put(key, Expect::Absent, records::write(&made));
-            store.commit(vec![change]).await?;
-            Ok(made)
-        }
-    }
-}
-
-/// Anybody can compute it: good for loopback and nothing else.
-fn published_key(service: &str, which: &str) -> SymmetricKey {
-    let seed = SymmetricKey::from_bytes(b"azimuth published keys, for loopback only");
-    seed.derive(&format!("{service}/{}/{which}", DPS_OWNER.0))
 }
 
 /// Nothing a device sends to a DPS is stored as it came.

@@ -17,6 +17,14 @@ macro_rules! rights {
             $($(#[$right_doc])* pub const $right: Self = Self(1 << $bit);)+
             const NAMES: &[(&str, Self)] = &[$((stringify!($right), Self::$right)),+];
 
+            pub const ALL: Self = Self($((1 << $bit))|+);
+
+            /// The right of this name, in Azure's spelling.
+            pub fn named(name: &str) -> Option<Self> {
+                let found = Self::NAMES.iter().find(|(known, _)| *known == name);
+                found.map(|(_, right)| *right)
+            }
+
             pub const fn and(self, other: Self) -> Self {
                 Self(self.0 | other.0)
             }
@@ -140,6 +148,11 @@ mod tests {
         assert!(!HubRights::default().any_of(needed));
         assert!(!needed.any_of(HubRights::default()));
         assert_eq!(HubRights::default().to_string(), "");
+        assert_eq!(
+            HubRights::named("RegistryWrite"),
+            Some(HubRights::RegistryWrite)
+        );
+        assert_eq!(HubRights::named("EnrollmentRead"), None);
     }
 
     #[test]

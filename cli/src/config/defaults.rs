@@ -56,6 +56,7 @@ impl Default for DpsSection {
             host_names: Vec::new(),
             allocation: Allocation::GeoLatency,
             linked_hubs: Vec::new(),
+            policies: Vec::new(),
             assigning_polls: 1,
             retry_after: 3,
         }

@@ -29,10 +29,25 @@ pub struct DpsSection {
     /// Hubs that run elsewhere, beside those of `[[hub]]`.
     #[serde(rename = "linked-hub")]
     pub linked_hubs: Vec<LinkedHubSection>,
+    /// Shared access policies beside provisioningserviceowner.
+    #[serde(rename = "policy")]
+    pub policies: Vec<PolicySection>,
     /// Polls answered with `assigning` after the assignment is done, as Azure's timing shows.
     pub assigning_polls: u32,
     /// Seconds a device is asked to wait between polls.
     pub retry_after: u32,
+}
+
+/// A shared access policy of the DPS's REST API.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct PolicySection {
+    pub name: String,
+    /// In Azure's spelling: `EnrollmentRead`, `RegistrationStatusWrite` and so on.
+    pub rights: Vec<String>,
+    /// Made where it is not given.
+    pub primary_key: Option<String>,
+    pub secondary_key: Option<String>,
 }
 
 /// A hub that runs elsewhere and devices may be sent to.

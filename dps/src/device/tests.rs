@@ -5,6 +5,7 @@ use std::time::UNIX_EPOCH;
 
 use azimuth_broker::{Answer, Peer, Secret};
 use azimuth_clock::ManualClock;
+use azimuth_storage::{Change, Expect};
 use azimuth_wire::connection_string::ConnectionString;
 use azimuth_wire::enrollment::{EnrollmentGroup, IndividualEnrollment};
 use azimuth_wire::etag::IfMatch;

@@ -8,6 +8,7 @@ use azimuth_wire::time::Timestamp;
 use azimuth_wire::{DeviceId, EnrollmentGroupId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 /// An enrollment of either kind.
 pub trait Entry: Clone + Serialize + DeserializeOwned + Send + Sync {
@@ -26,6 +27,9 @@ pub trait Entry: Clone + Serialize + DeserializeOwned + Send + Sync {
     fn stamp(&mut self, etag: String, created: Timestamp, updated: Timestamp);
     fn terms(&self) -> Terms;
     fn custom_allocation(&self) -> Option<&CustomAllocationDefinition>;
+    fn initial_twin(&self) -> Option<&Value>;
+    /// What only individual enrollments say about a device.
+    fn device_information(&self) -> Option<&Value>;
 }
 
 /// What an enrollment says about a device that proved itself.
@@ -44,7 +48,7 @@ pub struct Terms {
 }
 
 macro_rules! entry {
-    ($kind:ident, $id:ident, $room:literal, $item:literal, $owns:literal, $device:expr, $group:expr) => {
+    ($kind:ident, $id:ident, $room:literal, $item:literal, $owns:literal, $device:expr, $group:expr, $information:expr) => {
         impl Entry for $kind {
             const ROOM: &'static str = $room;
             const ITEM_TYPE: &'static str = $item;
@@ -84,6 +88,15 @@ macro_rules! entry {
                 self.custom_allocation_definition.as_ref()
             }
 
+            fn initial_twin(&self) -> Option<&Value> {
+                self.initial_twin.as_ref()
+            }
+
+            fn device_information(&self) -> Option<&Value> {
+                let information: fn(&$kind) -> Option<&Value> = $information;
+                information(self)
+            }
+
             fn terms(&self) -> Terms {
                 let device: fn(&$kind) -> Option<DeviceId> = $device;
                 let group: fn(&$kind) -> Option<EnrollmentGroupId> = $group;
@@ -114,7 +127,8 @@ entry!(
     "Enrollment",
     true,
     |entry| entry.device_id.clone(),
-    |_| None
+    |_| None,
+    |entry| entry.optional_device_information.as_ref()
 );
 entry!(
     EnrollmentGroup,
@@ -123,5 +137,6 @@ entry!(
     "EnrollmentGroup",
     false,
     |_| None,
-    |entry| Some(entry.enrollment_group_id.clone())
+    |entry| Some(entry.enrollment_group_id.clone()),
+    |_| None
 );

@@ -6,6 +6,7 @@
 
 mod declared;
 mod entry;
+mod fields;
 mod rules;
 
 use std::sync::Arc;
@@ -74,6 +75,21 @@ impl Enrollments {
             .transpose()
     }
 
+    /// Enrollments with their keys, by id, behind the folded id `after`; and the id to go on from when
+    /// there are more.
+    pub fn page<E: Entry>(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<(Vec<E>, Option<String>), Error> {
+        let after = after.map(|id| Key::new(E::ROOM, id));
+        let page = self.store.scan(E::ROOM, "", after.as_ref(), limit)?;
+        let entries = page.documents.iter();
+        let entries = entries.map(|(key, document)| read(key, document));
+        let next = page.next.map(|key| key.name().to_owned());
+        Ok((entries.collect::<Result<_, _>>()?, next))
+    }
+
     /// Creates or replaces; see Azure's preconditions for which of the two `condition` allows.
     /// Keys that are absent stay as they are, or are made.
     pub async fn put<E: Entry>(
@@ -137,11 +153,10 @@ impl Enrollments {
             return Err(Error::PreconditionFailed);
         }
         let mut changes = vec![Change::delete(key, Expect::Version(document.version))];
-        if E::OWNS_REGISTRATION {
-            changes.push(Change::delete(
-                records::registration_key(id),
-                Expect::Anything,
-            ));
+        if E::OWNS_REGISTRATION
+            && let Some(record) = records::registration(&*self.store, id)?
+        {
+            changes.extend(records::delete(id, &record, Expect::Anything));
         }
         self.commit::<E>(changes).await
     }

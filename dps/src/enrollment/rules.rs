@@ -5,6 +5,7 @@
 use azimuth_wire::enrollment::{AllocationPolicy, AttestationKind};
 
 use super::entry::Entry;
+use super::fields;
 use crate::error::Error;
 
 pub fn check<E: Entry>(entry: &E, linked: &[String]) -> Result<(), Error> {
@@ -28,6 +29,7 @@ pub fn check<E: Entry>(entry: &E, linked: &[String]) -> Result<(), Error> {
             return invalid("attestation type must be symmetricKey, x509 or tpm");
         }
     }
+    fields::check(entry)?;
     check_hubs(entry, linked)
 }
 

@@ -1,17 +1,19 @@
-//! Who may use the service API: a SAS token of the one policy.
+//! Who may use the service API: a SAS token of a policy with the right for it.
 
 use azimuth_broker::{Answer, Refusal};
-use azimuth_wire::policy::{DPS_OWNER, DpsRights, PolicyKeys};
+use azimuth_wire::policy::DpsRights;
 use azimuth_wire::sas::{CLOCK_SKEW_SECONDS, SasToken};
 
-/// Judges an `Authorization` header for a resource: `{host}/{path}` under any of our names.
-pub fn authorize(
+use crate::policies::Policies;
+
+/// Judges an `Authorization` header for a resource: `{host}/{path}` under any of our names. Says whose policy it is.
+pub fn authorize<'a>(
     header: Option<&str>,
-    policy: &PolicyKeys,
+    policies: &'a Policies,
     resources: &[String],
     needed: DpsRights,
     now: u64,
-) -> Result<(), Refusal> {
+) -> Result<&'a str, Refusal> {
     let refused = |kind, sentence: String| {
         Err(Refusal::new(
             kind,
@@ -35,15 +37,16 @@ pub fn authorize(
         }
     };
     let name = token.key_name().unwrap_or_default();
-    if name != policy.name {
+    let Some(policy) = policies.named(name) else {
         let sentence = format!(
-            "there is no policy `{name}`; the token's skn must be {}",
-            policy.name
+            "there is no policy `{name}`; the token's skn must be one of {}",
+            policies.names()
         );
         return refused("unknown-policy", sentence);
-    }
+    };
+    let keys = &policy.keys;
     if token
-        .signer(&policy.primary_key, &policy.secondary_key)
+        .signer(&keys.primary_key, &keys.secondary_key)
         .is_none()
     {
         let sentence = format!("neither key of the policy {name} signed the token");
@@ -69,12 +72,14 @@ pub fn authorize(
         return refused("wrong-resource", sentence);
     }
     // `ServiceConfig` opens every service route.
-    let held = DPS_OWNER.1;
-    if !held.any_of(needed.and(DpsRights::ServiceConfig)) {
+    if !policy.rights.any_of(needed.and(DpsRights::ServiceConfig)) {
         return refused(
             "missing-right",
-            format!("the policy {name} does not hold {needed}"),
+            format!(
+                "the policy {name} holds {}, and this needs one of {needed}",
+                policy.rights
+            ),
         );
     }
-    Ok(())
+    Ok(&keys.name)
 }

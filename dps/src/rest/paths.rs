@@ -1,17 +1,26 @@
 //! The paths of the service API. Names compare without regard to case; ids are percent-decoded.
 
+use axum::http::Method;
 use azimuth_wire::percent;
+use azimuth_wire::policy::DpsRights;
 
 /// What a path names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Path {
+    /// The collection itself: several at once.
+    Enrollments,
+    EnrollmentQuery,
     Enrollment(String),
     EnrollmentKeys(String),
+    Groups,
+    GroupQuery,
     Group(String),
     GroupKeys(String),
+    /// A route that lacks its id.
+    Registrations,
     Registration(String),
-    /// Query and bulk, of any collection.
-    Collection,
+    /// By group.
+    RegistrationQuery(String),
     Refusals,
     LinkedHubs,
     /// By host name.
@@ -19,8 +28,8 @@ pub enum Path {
 }
 
 impl Path {
-    /// Reads the path of a URL, without its query.
-    pub fn parse(path: &str) -> Option<Self> {
+    /// Reads the path of a URL, without its query. A record may be called `query`: only POST asks.
+    pub fn parse(method: &Method, path: &str) -> Option<Self> {
         let path = path.strip_prefix('/')?;
         let path = path.strip_suffix('/').unwrap_or(path);
         let segments: Vec<_> = path.split('/').collect();
@@ -31,17 +40,21 @@ impl Path {
             rest.last()
                 .is_some_and(|last| last.eq_ignore_ascii_case(name))
         };
+        let query = *method == Method::POST && last("query");
         let id = |at: usize| rest.get(at).map(|id| percent::decode(id).into_owned());
         let shape = (collection.to_ascii_lowercase(), rest.len());
         match (shape.0.as_str(), shape.1) {
-            ("enrollments" | "enrollmentgroups", 0) => Some(Self::Collection),
-            ("enrollments" | "enrollmentgroups", 1) if last("query") => Some(Self::Collection),
+            ("enrollments", 0) => Some(Self::Enrollments),
+            ("enrollmentgroups", 0) => Some(Self::Groups),
+            ("enrollments", 1) if query => Some(Self::EnrollmentQuery),
+            ("enrollmentgroups", 1) if query => Some(Self::GroupQuery),
             ("enrollments", 1) => id(0).map(Self::Enrollment),
             ("enrollmentgroups", 1) => id(0).map(Self::Group),
             ("enrollments", 2) if last("attestationmechanism") => id(0).map(Self::EnrollmentKeys),
             ("enrollmentgroups", 2) if last("attestationmechanism") => id(0).map(Self::GroupKeys),
+            ("registrations", 0) => Some(Self::Registrations),
             ("registrations", 1) => id(0).map(Self::Registration),
-            ("registrations", 2) if last("query") => Some(Self::Collection),
+            ("registrations", 2) if last("query") => id(0).map(Self::RegistrationQuery),
             ("azimuth", 1) if last("refusals") => Some(Self::Refusals),
             ("azimuth", 1) if last("linkedhubs") => Some(Self::LinkedHubs),
             ("azimuth", 2) if rest[0].eq_ignore_ascii_case("linkedhubs") => {
@@ -50,7 +63,31 @@ impl Path {
             _ => None,
         }
     }
+
+    /// The rights of which one is enough, beside `ServiceConfig`, which opens everything.
+    pub fn needs(&self, method: &Method) -> DpsRights {
+        let reads = *method == Method::GET;
+        match self {
+            Self::EnrollmentQuery | Self::GroupQuery => ENROLLMENTS_READ,
+            Self::Enrollment(_) | Self::Group(_) if reads => ENROLLMENTS_READ,
+            Self::RegistrationQuery(_) => REGISTRATIONS_READ,
+            Self::Registration(_) if reads => REGISTRATIONS_READ,
+            Self::Registration(_) | Self::Registrations => DpsRights::RegistrationStatusWrite,
+            Self::LinkedHubs | Self::LinkedHub(_) => DpsRights::ServiceConfig,
+            Self::Enrollments
+            | Self::Enrollment(_)
+            | Self::EnrollmentKeys(_)
+            | Self::Groups
+            | Self::Group(_)
+            | Self::GroupKeys(_)
+            | Self::Refusals => DpsRights::EnrollmentWrite,
+        }
+    }
 }
+
+const ENROLLMENTS_READ: DpsRights = DpsRights::EnrollmentRead.and(DpsRights::EnrollmentWrite);
+const REGISTRATIONS_READ: DpsRights =
+    DpsRights::RegistrationStatusRead.and(DpsRights::RegistrationStatusWrite);
 
 #[cfg(test)]
 mod tests {
@@ -62,6 +99,7 @@ mod tests {
         for (path, expected) in [
             ("/enrollments/a%3Ab", Some(Path::Enrollment(id()))),
             ("/Enrollments/a:b/", Some(Path::Enrollment(id()))),
+            ("/enrollments/a%2Fb", Some(Path::Enrollment("a/b".into()))),
             (
                 "/enrollmentgroups/a:b/attestationMechanism",
                 Some(Path::GroupKeys(id())),
@@ -72,9 +110,15 @@ mod tests {
             ),
             ("/enrollmentGroups/a:b", Some(Path::Group(id()))),
             ("/registrations/a:b", Some(Path::Registration(id()))),
-            ("/registrations/a:b/query", Some(Path::Collection)),
-            ("/enrollments/", Some(Path::Collection)),
-            ("/enrollments/query", Some(Path::Collection)),
+            (
+                "/registrations/a%3ab/query",
+                Some(Path::RegistrationQuery(id())),
+            ),
+            ("/registrations", Some(Path::Registrations)),
+            ("/enrollments/", Some(Path::Enrollments)),
+            ("/enrollmentgroups", Some(Path::Groups)),
+            ("/enrollments/query", Some(Path::EnrollmentQuery)),
+            ("/enrollmentgroups/Query", Some(Path::GroupQuery)),
             ("/azimuth/refusals", Some(Path::Refusals)),
             ("/azimuth/linkedHubs", Some(Path::LinkedHubs)),
             (
@@ -83,10 +127,57 @@ mod tests {
             ),
             ("/azimuth/others/h.net", None),
             ("/", None),
-            ("/registrations", None),
             ("/enrollments/a/b", None),
         ] {
-            assert_eq!(Path::parse(path), expected, "{path}");
+            assert_eq!(Path::parse(&Method::POST, path), expected, "{path}");
+        }
+        let named = Path::Group("query".into());
+        assert_eq!(
+            Path::parse(&Method::GET, "/enrollmentGroups/query"),
+            Some(named)
+        );
+    }
+
+    #[test]
+    fn each_route_needs_what_azure_asks() {
+        for (method, path, rights) in [
+            (
+                Method::GET,
+                "/enrollments/a",
+                "EnrollmentRead, EnrollmentWrite",
+            ),
+            (
+                Method::POST,
+                "/enrollments/query",
+                "EnrollmentRead, EnrollmentWrite",
+            ),
+            (Method::PUT, "/enrollments/a", "EnrollmentWrite"),
+            (Method::DELETE, "/enrollmentGroups/a", "EnrollmentWrite"),
+            (Method::POST, "/enrollments", "EnrollmentWrite"),
+            (
+                Method::POST,
+                "/enrollmentGroups/a/attestationmechanism",
+                "EnrollmentWrite",
+            ),
+            (
+                Method::GET,
+                "/registrations/a",
+                "RegistrationStatusRead, RegistrationStatusWrite",
+            ),
+            (
+                Method::POST,
+                "/registrations/a/query",
+                "RegistrationStatusRead, RegistrationStatusWrite",
+            ),
+            (
+                Method::DELETE,
+                "/registrations/a",
+                "RegistrationStatusWrite",
+            ),
+            (Method::GET, "/azimuth/linkedHubs", "ServiceConfig"),
+        ] {
+            let needed = Path::parse(&method, path).map(|path| path.needs(&method).to_string());
+            assert_eq!(needed.as_deref(), Some(rights), "{method} {path}");
         }
     }
 }

@@ -2,17 +2,27 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use azimuth_clock::{ManualClock, SystemClock};
+use azimuth_storage::Change;
 use azimuth_wire::SymmetricKey;
+use azimuth_wire::policy::{DPS_OWNER, PolicyKeys};
 use azimuth_wire::sas;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use super::*;
+use crate::policies::Policy;
 use crate::registration::Record;
 use crate::stub_hub::Trust;
 
-const HOST: &str = "contoso-dps.azure-devices-provisioning.net";
+pub(super) const HOST: &str = "contoso-dps.azure-devices-provisioning.net";
 const KEY: &str = "2NG4SZFYHobo5ITHool++/lmb3Xz7SNyrfnLEapRDNA=";
+const OTHERS: [(&str, DpsRights); 5] = [
+    ("reader", DpsRights::EnrollmentRead),
+    ("writer", DpsRights::EnrollmentWrite),
+    ("looker", DpsRights::RegistrationStatusRead),
+    ("forgetter", DpsRights::RegistrationStatusWrite),
+    ("device", DpsRights::DeviceConnect),
+];
 const NOW: u64 = 1_800_000_000;
 
 pub(super) struct Api {
@@ -37,16 +47,21 @@ impl Api {
             Duration::from_secs(5),
             Arc::new(SystemClock),
         );
-        let key: SymmetricKey = KEY.parse().unwrap();
+        let policy = |name: &str| PolicyKeys {
+            name: name.into(),
+            primary_key: KEY.parse().unwrap(),
+            secondary_key: KEY.parse().unwrap(),
+        };
+        let policies = [DPS_OWNER].into_iter().chain(OTHERS);
+        let policies = policies.map(|(name, rights)| Policy {
+            keys: policy(name),
+            rights,
+        });
         let office = Office {
             enrollments: Arc::new(Enrollments::open(store.clone(), linked).unwrap()),
             hubs: Arc::new(hubs.unwrap()),
             store,
-            policy: PolicyKeys {
-                name: "provisioningserviceowner".into(),
-                primary_key: key.clone(),
-                secondary_key: key,
-            },
+            policies: Policies::new(policies.collect()),
             host_names: vec![HOST.into()],
             ledger: Arc::new(Ledger::new("dps")),
             clock: Arc::new(ManualClock::at(UNIX_EPOCH + Duration::from_secs(NOW))),
@@ -108,7 +123,7 @@ impl Reply {
     }
 }
 
-fn examples() -> Value {
+pub(super) fn examples() -> Value {
     let vectors: Value =
         serde_json::from_str(include_str!("../../tests/vectors/dps.json")).unwrap();
     vectors["serviceExamples"].clone()
@@ -316,11 +331,34 @@ async fn requests_that_cannot_be_served_say_why() {
         (
             "POST",
             "/enrollments/query",
-            json!({ "query": "*" }),
+            json!({ "query": "SELECT * FROM enrollments WHERE x = 1" }),
             400,
             "not-supported",
         ),
-        ("POST", "/enrollments/", json!({}), 400, "not-supported"),
+        ("POST", "/enrollments/", json!({}), 400, "invalid-request"),
+        (
+            "GET",
+            "/enrollments/a%2Fb",
+            Value::Null,
+            400,
+            "invalid-request",
+        ),
+        (
+            "PUT",
+            "/enrollments/a",
+            json!({ "registrationId": "a", "capabilities": { "iotEdge": "yes" },
+                "attestation": { "type": "symmetricKey", "symmetricKey": {} } }),
+            400,
+            "invalid-request",
+        ),
+        (
+            "PUT",
+            "/enrollments/a",
+            json!({ "registrationId": "a", "initialTwin": 1,
+                "attestation": { "type": "symmetricKey", "symmetricKey": {} } }),
+            400,
+            "invalid-request",
+        ),
         ("POST", "/enrollments/a", body, 405, "method-not-allowed"),
         ("GET", "/nothing", Value::Null, 404, "unknown-path"),
         (
@@ -443,4 +481,110 @@ where
     });
     let data = frame.await.unwrap().unwrap().into_data().unwrap();
     serde_json::from_slice(&data).unwrap()
+}
+
+#[tokio::test]
+async fn conditions_decide_as_azure_decides() {
+    let api = Api::new();
+    let body = |id: &str| json!({ "registrationId": id, "attestation": { "type": "symmetricKey", "symmetricKey": {} } });
+    let put = api.send("PUT", "/enrollments/a", None, body("a")).await;
+    let etag = put.body["etag"].as_str().unwrap().to_owned();
+    let quoted = format!("\"{etag}\"");
+    for (method, id, condition, status) in [
+        ("PUT", "none", Some("b2xk"), 412),
+        ("PUT", "made", Some("*"), 200),
+        ("PUT", "a", None, 409),
+        ("PUT", "a", Some("b2xk"), 412),
+        ("PUT", "a", Some("\"two\", \"etags\""), 400),
+        ("PUT", "a", Some("\"half"), 400),
+        ("DELETE", "a", Some("b2xk"), 412),
+        ("DELETE", "a", Some("no etag"), 400),
+        ("DELETE", "none", Some("*"), 404),
+        ("PUT", "a", Some(quoted.as_str()), 200),
+        ("PUT", "a", Some(etag.as_str()), 412),
+        ("PUT", "a", Some("*"), 200),
+        ("DELETE", "a", Some("*"), 204),
+    ] {
+        let path = format!("/enrollments/{id}");
+        let reply = api.send(method, &path, condition, body(id)).await;
+        assert_eq!(reply.status, status, "{method} {id} {condition:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_entry_allows_to_move_since_that_is_known() {
+    let api = Api::new();
+    for (id, version, policy) in [
+        ("old", "2018-04-01", Value::Null),
+        (
+            "new",
+            "2018-09-01-preview",
+            json!({ "updateHubAssignment": true, "migrateDeviceData": true }),
+        ),
+    ] {
+        let body = json!({ "registrationId": id,
+            "attestation": { "type": "symmetricKey", "symmetricKey": {} } });
+        let request = Request::builder()
+            .method("PUT")
+            .uri(format!("/enrollments/{id}?api-version={version}"))
+            .header("host", HOST)
+            .header("authorization", Api::token())
+            .header("content-type", "Application/JSON; charset=utf-8")
+            .body(Body::from(body.to_string()));
+        let reply = Reply::read(api.raw(request.unwrap()).await).await;
+        assert_eq!(reply.body["reprovisionPolicy"], policy, "{version}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_of_another_media_type_is_refused() {
+    let api = Api::new();
+    for (path, method) in [("/enrollments/a", "PUT"), ("/enrollmentGroups", "POST")] {
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("{path}?api-version=2021-10-01"))
+            .header("host", HOST)
+            .header("authorization", Api::token())
+            .header("content-type", "text/plain")
+            .body(Body::from("{}"));
+        let reply = Reply::read(api.raw(request.unwrap()).await).await;
+        assert_eq!(
+            (reply.status, api.last_kind()),
+            (415, "unsupported-media-type")
+        );
+    }
+}
+
+#[tokio::test]
+async fn each_policy_opens_what_its_rights_say() {
+    let api = Api::new();
+    for (method, path, opened) in [
+        ("GET", "/enrollments/a", &["reader", "writer"][..]),
+        ("POST", "/enrollmentGroups/query", &["reader", "writer"]),
+        ("PUT", "/enrollments/a", &["writer"]),
+        ("DELETE", "/enrollmentGroups/a", &["writer"]),
+        ("POST", "/enrollments", &["writer"]),
+        ("POST", "/enrollments/a/attestationmechanism", &["writer"]),
+        ("GET", "/registrations/a", &["looker", "forgetter"]),
+        ("POST", "/registrations/a/query", &["looker", "forgetter"]),
+        ("DELETE", "/registrations/a", &["forgetter"]),
+        ("GET", "/azimuth/linkedHubs", &[]),
+    ] {
+        let names = OTHERS.iter().map(|(name, _)| *name);
+        for name in names.chain(["provisioningserviceowner"]) {
+            let token = sas::sign(HOST, &KEY.parse().unwrap(), NOW + 60, Some(name));
+            let request = Request::builder()
+                .method(method)
+                .uri(format!("{path}?api-version=2021-10-01"))
+                .header("host", HOST)
+                .header("authorization", token)
+                .body(Body::empty());
+            let reply = Reply::read(api.raw(request.unwrap()).await).await;
+            let open = opened.contains(&name) || name == "provisioningserviceowner";
+            assert_eq!(reply.status != 401, open, "{name}: {method} {path}");
+            if !open {
+                assert_eq!(api.last_kind(), "missing-right");
+            }
+        }
+    }
 }

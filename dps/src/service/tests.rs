@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 use super::*;
-use crate::config::{AssignedHubForm, Pace};
+use crate::config::{AssignedHubForm, Pace, PolicyKeySource};
 use crate::stub_hub::{SOON, StubHub, Trust};
 
 const HOST: &str = "contoso-dps.azure-devices-provisioning.net";
@@ -36,6 +36,7 @@ fn config(trust: &Trust, hubs: &[&StubHub]) -> DpsConfig {
         https: vec!["127.0.0.1:0".parse().unwrap()],
         tls: trust.server(&[HOST, "127.0.0.1"]),
         keys: PolicyKeySource::Kept,
+        policies: Vec::new(),
         allocation: AllocationPolicy::Hashed,
         linked_hubs: hubs.iter().map(|hub| hub.link()).collect(),
         regions: Regions::new("eastus"),

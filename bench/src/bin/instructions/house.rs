@@ -117,6 +117,7 @@ impl House {
             https: Vec::new(),
             tls: certain_of_nobody()?,
             keys: azimuth_dps::PolicyKeySource::Published,
+            policies: Vec::new(),
             allocation: AllocationPolicy::Hashed,
             linked_hubs: vec![link],
             regions: Regions::new("eastus"),

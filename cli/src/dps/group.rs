@@ -1,0 +1,252 @@
+//! `azimuth dps group`: the entries of many devices, and the keys of their devices.
+//!
+//! What may not enter: rules about enrollments; the DPS has them.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use azimuth_wire::{RegistrationId, SymmetricKey};
+use clap::{Args, Subcommand};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::listing::{self, Pages, cell};
+use super::terms::{Terms, writable};
+use super::{Ask, GROUPS, Target, path};
+use crate::config::Config;
+use crate::endpoint::Open;
+
+/// Creates, shows, lists, changes and deletes the entries of many devices.
+#[derive(Debug, Args)]
+pub struct Group {
+    #[command(flatten)]
+    target: Target,
+    #[command(subcommand)]
+    command: GroupCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum GroupCommand {
+    /// Create a group with symmetric keys: who holds a key derived from them may register
+    Create(Change),
+    /// Show one group
+    Show {
+        /// Group id
+        #[arg(value_name = "ID")]
+        id: String,
+        /// With its symmetric keys
+        #[arg(long)]
+        show_keys: bool,
+        /// As JSON, whole
+        #[arg(long)]
+        json: bool,
+    },
+    /// List all groups
+    List {
+        /// As JSON, whole but for the keys
+        #[arg(long)]
+        json: bool,
+    },
+    /// Change a group; what no flag names stays, keys too
+    Update(Change),
+    /// Delete a group; its devices stay in their hubs, and their registrations in the DPS
+    Delete {
+        /// Group id
+        #[arg(value_name = "ID")]
+        id: String,
+    },
+    /// Print the key of a device, derived from a key of the group
+    ComputeDeviceKey {
+        /// Group id; without it --key names the group's key
+        #[arg(
+            value_name = "ID",
+            required_unless_present = "key",
+            conflicts_with = "key"
+        )]
+        id: Option<String>,
+        /// Registration id of the device, in the very spelling that the device uses
+        #[arg(long, value_name = "ID")]
+        registration: String,
+        /// From the secondary key of the group
+        #[arg(long, requires = "id")]
+        secondary: bool,
+        /// The group's key itself: no DPS is asked
+        #[arg(
+            long,
+            env = "AZIMUTH_GROUP_KEY",
+            hide_env_values = true,
+            value_name = "KEY"
+        )]
+        key: Option<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Change {
+    /// Group id
+    #[arg(value_name = "ID")]
+    id: String,
+    #[command(flatten)]
+    terms: Terms,
+    /// Print the group as JSON, with its keys
+    #[arg(long)]
+    json: bool,
+}
+
+impl Group {
+    pub fn run(self, config: Config) -> anyhow::Result<ExitCode> {
+        if let GroupCommand::ComputeDeviceKey {
+            registration,
+            key: Some(key),
+            ..
+        } = &self.command
+        {
+            println!("{}", derived(key, registration)?);
+            return Ok(ExitCode::SUCCESS);
+        }
+        super::run(self.done(&config))
+    }
+
+    async fn done(self, config: &Config) -> anyhow::Result<ExitCode> {
+        let dps = self.target.open(config).await?;
+        match self.command {
+            GroupCommand::Create(change) => change.create(&dps).await?,
+            GroupCommand::Update(change) => change.update(&dps).await?,
+            GroupCommand::Show {
+                id,
+                show_keys,
+                json,
+            } => {
+                let path = path(GROUPS, &id);
+                let record = super::shown(&dps, &path, show_keys, MISSING).await?;
+                super::print_record(&record, json, MEMBERS)?;
+            }
+            GroupCommand::List { json } => {
+                let pages = Pages::of(format!("{GROUPS}/query"));
+                listing::print(&dps, pages, json, COLUMNS, row).await?;
+            }
+            GroupCommand::Delete { id } => {
+                super::delete(&dps, &path(GROUPS, &id), MISSING).await?;
+                println!("deleted the group {id}; its devices stay in their hubs");
+            }
+            GroupCommand::ComputeDeviceKey {
+                id,
+                registration,
+                secondary,
+                ..
+            } => {
+                let id = id.unwrap_or_default();
+                let path = format!("{}/attestationmechanism", path(GROUPS, &id));
+                let keys = Ask::new(Method::POST, &path)
+                    .hints(&[(StatusCode::NOT_FOUND, MISSING)])
+                    .of(&dps)
+                    .await?;
+                let member = if secondary {
+                    "secondaryKey"
+                } else {
+                    "primaryKey"
+                };
+                let key = keys.body["symmetricKey"][member].as_str();
+                let key = key.with_context(|| {
+                    format!("the group {id} has no symmetric keys; its devices show certificates")
+                })?;
+                println!("{}", derived(key, &registration)?);
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Change {
+    async fn create(self, dps: &Open) -> anyhow::Result<()> {
+        let mut record = json!({ "enrollmentGroupId": self.id,
+            "attestation": { "type": "symmetricKey", "symmetricKey": {} } });
+        let hubs = self.terms.hubs(dps).await?;
+        self.terms.lay_over(&mut record, &hubs)?;
+        let hint = format!(
+            "Change it with `azimuth dps group update {}`, or delete it first.",
+            self.id
+        );
+        let path = path(GROUPS, &self.id);
+        let answer = Ask::new(Method::PUT, &path)
+            .body(record)
+            .hints(&[(StatusCode::CONFLICT, &hint)])
+            .of(dps)
+            .await?;
+        self.told("created", &answer.body)
+    }
+
+    async fn update(self, dps: &Open) -> anyhow::Result<()> {
+        if self.terms.is_silent() {
+            bail!("say what to change; `azimuth dps group update --help` lists what can be");
+        }
+        let path = path(GROUPS, &self.id);
+        let found = Ask::get(&path).hints(&[(StatusCode::NOT_FOUND, MISSING)]);
+        let mut record = writable(found.of(dps).await?.body);
+        let hubs = self.terms.hubs(dps).await?;
+        self.terms.lay_over(&mut record, &hubs)?;
+        let answer = super::write_back(dps, &path, record).await?;
+        self.told("updated", &answer)
+    }
+
+    fn told(&self, what: &str, record: &Value) -> anyhow::Result<()> {
+        if self.json {
+            println!("{}", serde_json::to_string_pretty(record)?);
+            return Ok(());
+        }
+        let status = cell(record, "provisioningStatus");
+        println!("{what} the group {} ({status})", self.id);
+        println!(
+            "  a device's key: azimuth dps group compute-device-key {} --registration ID",
+            self.id
+        );
+        Ok(())
+    }
+}
+
+/// The id counts in its spelling: the key of `Dev` is another than that of `dev`.
+fn derived(key: &str, registration: &str) -> anyhow::Result<String> {
+    let key: SymmetricKey = key.parse().context("the key of the group is not usable")?;
+    let id: RegistrationId = registration.parse()?;
+    Ok(key.derive(id.as_str()).reveal().to_owned())
+}
+
+fn row(record: &Value) -> [String; 5] {
+    [
+        cell(record, "enrollmentGroupId"),
+        cell(record, "provisioningStatus"),
+        cell(&record["attestation"], "type"),
+        cell(record, "allocationPolicy"),
+        cell(record, "iotHubs"),
+    ]
+}
+
+const COLUMNS: [&str; 5] = ["GROUP", "STATUS", "ATTESTATION", "ALLOCATION", "HUBS"];
+const MEMBERS: &[&str] = &[
+    "enrollmentGroupId",
+    "provisioningStatus",
+    "attestation",
+    "allocationPolicy",
+    "iotHubs",
+    "reprovisionPolicy",
+    "capabilities",
+    "initialTwin",
+    "createdDateTimeUtc",
+    "lastUpdatedDateTimeUtc",
+];
+const MISSING: &str = "`azimuth dps group list` shows those there are.";
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn keys_of_devices_are_those_of_azures_tutorial() {
+        let group = "8isrFI1sGsIlvvFSSFRiMfCNzv21fjbE/+ah/lSh3lF8e2YG1Te7w1KpZhJFFXJrqYKi9yegxkqIChbqOS9Egw==";
+        let key = derived(group, "sn-007-888-abc-mac-a1-b2-c3-d4-e5-f6").unwrap();
+        assert_eq!(key, "Jsm0lyGpjaVYVP2g3FnmnmG9dI/9qU24wNoykUmermc=");
+        assert!(derived("short", "dev").is_err());
+        assert!(derived(group, "a b").is_err());
+    }
+}
