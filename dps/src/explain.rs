@@ -166,7 +166,7 @@ pub fn method_not_allowed(method: impl std::fmt::Display) -> Refusal {
 }
 
 pub fn body_not_read(most: usize) -> Refusal {
-    let sentence = format!("the body of register is longer than {most} bytes, or broke off");
+    let sentence = format!("the body of the request is longer than {most} bytes, or broke off");
     Refusal::new("oversize", BAD_REQUEST, sentence)
 }
 

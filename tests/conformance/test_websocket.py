@@ -2,16 +2,16 @@
 
 import http.client
 import ssl
+import uuid
 
 import paho.mqtt.client as mqtt
 import pytest
 from azure.iot.device import IoTHubDeviceClient, Message, ProvisioningDeviceClient
 from conftest import eventually
-from wire import Device, sas
+from wire import Device, derived, sas
 
 PATH = "/$iothub/websocket"
-REGISTRATION = "contoso-simdevice-east"
-KEY = "p3w2DQr9WqEGBLUSlFi1jPQ7UWQL4siAGy75HFTFbf8="
+OTHER_KEY = "p3w2DQr9WqEGBLUSlFi1jPQ7UWQL4siAGy75HFTFbf8="
 
 
 class Inside:
@@ -49,18 +49,19 @@ def bodies(simulator, device_id):
 
 def test_the_sdk_provisions_connects_and_sends(simulator, source_address):
     source_address("127.0.1.7")
+    registration = f"websocket-{uuid.uuid4()}"
     result = ProvisioningDeviceClient.create_from_symmetric_key(
-        provisioning_host=simulator.connect["dps"]["address"], registration_id=REGISTRATION,
-        id_scope=simulator.connect["dps"]["id_scope"], symmetric_key=KEY,
+        provisioning_host=simulator.connect["dps"]["address"], registration_id=registration,
+        id_scope=simulator.connect["dps"]["id_scope"], symmetric_key=derived(registration),
         server_verification_cert=simulator.ca_pem, websockets=True).register()
     assert result.status == "assigned"
     client = IoTHubDeviceClient.create_from_symmetric_key(
-        KEY, result.registration_state.assigned_hub, REGISTRATION,
+        derived(registration), result.registration_state.assigned_hub, registration,
         server_verification_cert=simulator.ca_pem, websockets=True)
     client.connect()
     client.send_message(Message("in a WebSocket"))
     client.shutdown()
-    assert "in a WebSocket" in eventually(lambda: bodies(simulator, REGISTRATION))
+    assert "in a WebSocket" in eventually(lambda: bodies(simulator, registration))
 
 
 def test_paho_sends_small_and_large(simulator, device):
@@ -76,10 +77,11 @@ def test_paho_sends_small_and_large(simulator, device):
 
 @pytest.mark.parametrize("path", [PATH, "/", "/mqtt", PATH + "?iothub-no-client-cert=true"])
 def test_every_path_of_azures_clients_leads_to_the_dps(simulator, path):
+    registration = f"websocket-{uuid.uuid4()}"
     scope = simulator.connect["dps"]["id_scope"]
-    user = f"{scope}/registrations/{REGISTRATION}/api-version=2019-03-31"
-    inside = Inside(simulator, simulator.connect["dps"]["address"], REGISTRATION, user,
-                    sas(f"{scope}/registrations/{REGISTRATION}", KEY, policy="registration"), path=path)
+    user = f"{scope}/registrations/{registration}/api-version=2019-03-31"
+    inside = Inside(simulator, simulator.connect["dps"]["address"], registration, user,
+                    sas(f"{scope}/registrations/{registration}", derived(registration), policy="registration"), path=path)
     assert inside.codes == [0]
     inside.client.subscribe("$dps/registrations/res/#", qos=1)
     eventually(lambda: inside.granted)
@@ -113,7 +115,7 @@ def test_a_device_in_a_websocket_speaks_for_itself_alone(simulator, device):
 
 def test_a_wrong_token_is_refused_in_a_websocket_too(simulator, device):
     inside = Inside(simulator, device.hub, device.id, f"{device.hub}/{device.id}/?api-version=2021-04-12",
-                    sas(f"{device.hub}/devices/{device.id}", KEY))
+                    sas(f"{device.hub}/devices/{device.id}", OTHER_KEY))
     assert inside.codes == [5]
     inside.client.loop_stop()
 

@@ -8,6 +8,8 @@ import ssl
 import time
 import urllib.parse
 
+GROUP_KEY = "rLuyBPpIJ+hOre2SFIP9Ajvdty3j0EwSP/WvTVH9eZAw5HpDuEmf13nziHy5RRXmuTy84FCLpOnhhBPASSbHYg=="
+
 
 def sas(resource, key, seconds=3600, policy=None):
     """A shared access signature as Azure's documentation makes it."""
@@ -17,6 +19,12 @@ def sas(resource, key, seconds=3600, policy=None):
     token = (f"SharedAccessSignature sr={resource}&sig={urllib.parse.quote(base64.b64encode(digest), safe='')}"
              f"&se={expiry}")
     return token + (f"&skn={policy}" if policy else "")
+
+
+def derived(registration_id):
+    """The key of a device in the tutorial's enrollment group."""
+    digest = hmac.new(base64.b64decode(GROUP_KEY), registration_id.encode(), hashlib.sha256).digest()
+    return base64.b64encode(digest).decode()
 
 
 def text(value):

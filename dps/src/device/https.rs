@@ -78,13 +78,13 @@ impl Desk {
         body: Body,
         peer: &Arc<Peer>,
     ) -> Result<Reply, Refused> {
+        // Read whatever is asked: Node sends a body with GET, and a connection with an unread body ends
+        // after its answer.
+        let body = to_bytes(body, MOST_BODY_BYTES).await;
+        let body = body.map_err(|_| bad(explain::body_not_read(MOST_BODY_BYTES)))?;
         let who = self.introduced(path, parts, peer)?;
         match (&path.asked, &parts.method) {
-            (Asked::Register, &Method::PUT) => {
-                let body = to_bytes(body, MOST_BODY_BYTES).await;
-                let body = body.map_err(|_| bad(explain::body_not_read(MOST_BODY_BYTES)))?;
-                self.register(&who, &body)
-            }
+            (Asked::Register, &Method::PUT) => self.register(&who, &body),
             (Asked::Operation(operation), &Method::GET) => self.poll(&who, operation),
             (Asked::Lookup, &Method::POST) => self.look_up(&who),
             (_, method) => Err(Refused {
