@@ -61,6 +61,11 @@ impl Certificate {
         &self.0
     }
 
+    /// The DER in base64, one of the forms that [`read_all`](Self::read_all) takes.
+    pub fn base64(&self) -> String {
+        STANDARD.encode(&self.0)
+    }
+
     /// The last common name of the subject, the most specific one; none if there is none or it is not text.
     pub fn common_name(&self) -> Option<String> {
         let parsed = self.parsed();
