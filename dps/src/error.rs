@@ -13,6 +13,8 @@ pub enum Error {
     EnrollmentNotFound,
     #[error("Registration not found.")]
     RegistrationNotFound,
+    #[error("No CA certificate `{0}`.")]
+    CaCertificateNotFound(String),
     #[error("No hub `{0}` is linked.")]
     LinkedHubNotFound(String),
     #[error(
@@ -55,7 +57,9 @@ impl Error {
             Self::Unauthorized => UNAUTHORIZED,
             Self::EnrollmentNotFound => 404_201,
             Self::RegistrationNotFound => 404_202,
-            Self::NoSuchPath | Self::LinkedHubNotFound(_) => 404_000,
+            Self::NoSuchPath | Self::LinkedHubNotFound(_) | Self::CaCertificateNotFound(_) => {
+                404_000
+            }
             Self::MethodNotAllowed => 405_000,
             Self::AlreadyExists(_) => 409_001,
             Self::PreconditionFailed => 412_001,
@@ -78,6 +82,7 @@ impl Error {
             Self::EnrollmentNotFound => "unknown-enrollment",
             Self::RegistrationNotFound => "unknown-registration",
             Self::LinkedHubNotFound(_) => "unknown-linked-hub",
+            Self::CaCertificateNotFound(_) => "unknown-ca-certificate",
             Self::HubKeyRefused(_) => "hub-key-refused",
             Self::NoSuchPath => "unknown-path",
             Self::MethodNotAllowed => "method-not-allowed",

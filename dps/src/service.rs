@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::assigner::Assigner;
+use crate::ca_certificates::CaCertificates;
 use crate::config::{DpsConfig, LinkedHubConfig, PolicyKeySource};
 use crate::device::Desk;
 use crate::enrollment::{Enrollments, Entry, random_key};
@@ -196,6 +197,7 @@ async fn open(
     hubs.declare(&config.linked_hubs).await?;
     let linked = hubs.clone();
     let enrollments = Arc::new(Enrollments::open(store.clone(), move || linked.hosts())?);
+    let ca_certificates = Arc::new(CaCertificates::open(store.clone())?);
     declare(&config, &enrollments, &*clock).await?;
     let group_keys = group_keys(&config, &enrollments)?;
     let ledger = Arc::new(Ledger::new(&config.name));
@@ -208,6 +210,7 @@ async fn open(
     let desk = Arc::new(Desk {
         id_scope: config.id_scope.clone(),
         enrollments: enrollments.clone(),
+        ca_certificates: ca_certificates.clone(),
         operations: operations.clone(),
         store: store.clone(),
         jobs,
@@ -219,6 +222,7 @@ async fn open(
     });
     let office = Arc::new(Office {
         enrollments,
+        ca_certificates,
         hubs: hubs.clone(),
         store: store.clone(),
         policy: policy.clone(),

@@ -4,6 +4,7 @@
 //! Handlers translate; the rooms behind decide. What may not enter: rules about enrollments.
 
 mod auth;
+mod certificates;
 mod linked_hubs;
 mod paths;
 mod refusals;
@@ -27,7 +28,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
-use crate::enrollment::{Enrollments, Entry};
+use crate::ca_certificates::CaCertificates;
+use crate::enrollment::{Enrollments, Entry, x509};
 use crate::error::Error;
 use crate::linked_hubs::LinkedHubs;
 use crate::records;
@@ -36,6 +38,7 @@ use paths::Path;
 /// What the routes need.
 pub struct Office {
     pub enrollments: Arc<Enrollments>,
+    pub ca_certificates: Arc<CaCertificates>,
     pub hubs: Arc<LinkedHubs>,
     pub store: Arc<dyn Store>,
     pub policy: PolicyKeys,
@@ -99,6 +102,14 @@ impl Office {
                     .linked_hub(&method, host, &condition, &headers, body)
                     .await;
             }
+            Path::CaCertificates
+            | Path::CaCertificate(_)
+            | Path::CaCertificateCode(_)
+            | Path::CaCertificateProof(_) => {
+                return self
+                    .ca_certificate(&method, &path, &condition, &headers, body)
+                    .await;
+            }
             _ => {}
         }
         check_api_version(query)?;
@@ -115,7 +126,7 @@ impl Office {
             Path::GroupKeys(id) => self.keys::<EnrollmentGroup>(&method, &id),
             Path::Registration(id) => self.registration(&method, &id, &condition).await,
             Path::Collection => Err(Error::NotSupported("query and bulk").into()),
-            Path::Refusals | Path::LinkedHubs | Path::LinkedHub(_) => Err(Error::NoSuchPath.into()),
+            _ => Err(Error::NoSuchPath.into()),
         }
     }
 
@@ -136,7 +147,14 @@ impl Office {
             Some(Path::Enrollment(_) | Path::Group(_)) if read => {
                 DpsRights::EnrollmentRead.and(DpsRights::EnrollmentWrite)
             }
-            Some(Path::LinkedHubs | Path::LinkedHub(_)) => DpsRights::ServiceConfig,
+            Some(
+                Path::LinkedHubs
+                | Path::LinkedHub(_)
+                | Path::CaCertificates
+                | Path::CaCertificate(_)
+                | Path::CaCertificateCode(_)
+                | Path::CaCertificateProof(_),
+            ) => DpsRights::ServiceConfig,
             Some(_) | None => DpsRights::EnrollmentWrite,
         };
         let text_of = |name| headers.get(name).and_then(|value| value.to_str().ok());
@@ -203,7 +221,9 @@ impl Office {
         }
         let entry = self.enrollments.entry::<E>(&id.to_ascii_lowercase())?;
         let entry = entry.ok_or(Error::EnrollmentNotFound)?;
-        Ok(json(E::ITEM_TYPE, entry.attestation()))
+        let mut attestation = entry.attestation().clone();
+        x509::show(&mut attestation);
+        Ok(json(E::ITEM_TYPE, &attestation))
     }
 
     async fn registration(
@@ -280,6 +300,7 @@ impl Office {
 trait Shown: Sized {
     /// Keys are shown by PUT and the attestation mechanism only.
     fn without_keys(self) -> Self;
+    /// Certificates are never shown, only what is in them.
     fn with_state(self, state: Option<RegistrationState>) -> Self;
 }
 
@@ -291,6 +312,7 @@ impl Shown for IndividualEnrollment {
 
     fn with_state(mut self, state: Option<RegistrationState>) -> Self {
         self.registration_state = state;
+        x509::show(&mut self.attestation);
         self
     }
 }
@@ -301,7 +323,8 @@ impl Shown for EnrollmentGroup {
         self
     }
 
-    fn with_state(self, _: Option<RegistrationState>) -> Self {
+    fn with_state(mut self, _: Option<RegistrationState>) -> Self {
+        x509::show(&mut self.attestation);
         self
     }
 }

@@ -40,6 +40,7 @@ impl Api {
         let key: SymmetricKey = KEY.parse().unwrap();
         let office = Office {
             enrollments: Arc::new(Enrollments::open(store.clone(), linked).unwrap()),
+            ca_certificates: Arc::new(CaCertificates::open(store.clone()).unwrap()),
             hubs: Arc::new(hubs.unwrap()),
             store,
             policy: PolicyKeys {
