@@ -23,7 +23,7 @@ use crate::{Certificate, Error, Leaf, VerificationCode};
 pub struct Wish<'a> {
     pub common_name: &'a str,
     pub key: KeyKind,
-    /// From `now` on; its issuer's end comes first.
+    /// From `now` on, at most to its issuer's end; 0: it is over already.
     pub days: u32,
     pub now: SystemTime,
 }
@@ -176,9 +176,14 @@ pub fn self_signed_leaf(wish: Wish<'_>) -> Result<Made, Error> {
 fn self_signed(params: &CertificateParams, key: KeyKind, with_chain: bool) -> Result<Made, Error> {
     let key = key.generate()?;
     let certificate = params.self_signed(&key).map_err(Error::Issue)?;
+    let certificate_pem = certificate.pem();
+    let chain_pem = match with_chain {
+        true => certificate_pem.clone(),
+        false => String::new(),
+    };
     Ok(Made {
-        chain_pem: with_chain.then(|| certificate.pem()).unwrap_or_default(),
-        certificate_pem: certificate.pem(),
+        chain_pem,
+        certificate_pem,
         key_pem: key.serialize_pem(),
     })
 }
@@ -214,7 +219,12 @@ fn end(wish: Wish<'_>) -> Result<CertificateParams, Error> {
 
 fn life(wish: Wish<'_>, at_most: Option<SystemTime>) -> Validity {
     let life: Duration = DAY.saturating_mul(wish.days);
-    Validity::starting(wish.now, life, at_most)
+    let mut span = Validity::starting(wish.now, life, at_most);
+    if wish.days == 0 {
+        // The last second of a life belongs to it.
+        span.not_after -= Duration::from_secs(1);
+    }
+    span
 }
 
 /// A proof is needed once.
