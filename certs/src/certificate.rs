@@ -61,6 +61,11 @@ impl Certificate {
         &self.0
     }
 
+    /// The DER in base64, one of the forms that [`read_all`](Self::read_all) takes.
+    pub fn base64(&self) -> String {
+        STANDARD.encode(&self.0)
+    }
+
     /// The last common name of the subject, the most specific one; none if there is none or it is not text.
     pub fn common_name(&self) -> Option<String> {
         let parsed = self.parsed();
@@ -91,13 +96,25 @@ impl Certificate {
 
     /// Basic constraints say it is an authority, and key usage, if stated, lets it sign certificates.
     pub fn is_authority(&self) -> bool {
+        self.why_no_authority().is_none()
+    }
+
+    /// Which of the two rules of [`is_authority`](Self::is_authority) it breaks.
+    pub fn why_no_authority(&self) -> Option<&'static str> {
         let parsed = self.parsed();
+        if !parsed.is_ca() {
+            let old = parsed.version().0 < 2;
+            return Some(match old {
+                true => "a certificate of version 1 or 2 has no basic constraints to say so",
+                false => "its basic constraints do not say CA:TRUE",
+            });
+        }
         let signs = match parsed.key_usage() {
             Ok(Some(usage)) => usage.value.key_cert_sign(),
             Ok(None) => true,
             Err(_) => false,
         };
-        signs && parsed.is_ca()
+        (!signs).then_some("its key usage does not allow to sign certificates")
     }
 
     /// How many authorities may stand between this one and the end certificate; none means any number.

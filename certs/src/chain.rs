@@ -118,8 +118,13 @@ impl<'a> Walk<'_, 'a> {
             return Ok(());
         }
         let subject = || certificate.info().subject_name;
-        if !certificate.is_authority() && !self.anchors.contains(&certificate) {
-            return Err(Refusal::IssuerNotAuthority { subject: subject() });
+        if let Some(because) = certificate.why_no_authority()
+            && !self.anchors.contains(&certificate)
+        {
+            return Err(Refusal::IssuerNotAuthority {
+                subject: subject(),
+                because,
+            });
         }
         // RFC 5280 §4.2.1.9: authorities that issued themselves do not count, nor does the leaf.
         let below = self.path.iter().skip(1);

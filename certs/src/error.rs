@@ -67,6 +67,10 @@ pub enum Error {
     BadThumbprint(usize),
     #[error("a verification code is 48 hexadecimal digits")]
     BadVerificationCode,
+    #[error("the private key does not belong to the certificate")]
+    OtherKey,
+    #[error("the issuer cannot sign: {0}")]
+    Issuer(#[source] Refusal),
 }
 
 /// Why a certificate that was shown is not accepted.
@@ -92,8 +96,11 @@ pub enum Refusal {
         not_before: String,
         now: String,
     },
-    #[error("`{subject}` issued a certificate but is not a certificate authority")]
-    IssuerNotAuthority { subject: String },
+    #[error("`{subject}` issued a certificate but is no certificate authority: {because}")]
+    IssuerNotAuthority {
+        subject: String,
+        because: &'static str,
+    },
     #[error("`{subject}` allows {allowed} authorities below it, the chain has {found}")]
     PathTooLong {
         subject: String,

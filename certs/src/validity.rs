@@ -32,6 +32,24 @@ impl Validity {
         self.not_before <= now && whole_seconds(now) <= self.not_after
     }
 
+    /// Its end as RFC 1123 writes times: `Fri, 31 Dec 2049 23:59:59 GMT`.
+    pub fn end_text(&self) -> String {
+        let Ok(asn1) = ASN1Time::from_timestamp(unix_seconds(self.not_after)) else {
+            return "a time beyond the calendar".to_owned();
+        };
+        let at = asn1.to_datetime();
+        format!(
+            "{:.3}, {:02} {:.3} {:04} {:02}:{:02}:{:02} GMT",
+            at.weekday().to_string(),
+            at.day(),
+            at.month().to_string(),
+            at.year(),
+            at.hour(),
+            at.minute(),
+            at.second()
+        )
+    }
+
     /// Less than a third of its life is left, or its life has not begun.
     pub(crate) fn is_due(&self, now: SystemTime) -> bool {
         if !self.contains(now) {
@@ -106,6 +124,15 @@ mod tests {
             assert_eq!(utc_text(from_unix_seconds(seconds)), text);
             assert_eq!(unix_seconds(from_unix_seconds(seconds)), seconds);
         }
+    }
+
+    #[test]
+    fn the_end_is_written_as_rfc_1123_has_it() {
+        let span = Validity {
+            not_before: from_unix_seconds(0),
+            not_after: from_unix_seconds(2_524_607_999),
+        };
+        assert_eq!(span.end_text(), "Fri, 31 Dec 2049 23:59:59 GMT");
     }
 
     #[test]

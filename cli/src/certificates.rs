@@ -14,8 +14,10 @@ use azimuth_clock::{Clock, SystemClock};
 use clap::{Args, Subcommand, ValueEnum};
 
 use crate::config::{Config, ServerKey};
+use crate::hierarchy::Hierarchy;
 
-/// Shows the CA, making it first where there is none, or issues a server certificate.
+/// Shows the CA, making it first where there is none, issues a server certificate, or makes a hierarchy of
+/// your own for X.509 devices.
 #[derive(Debug, Args)]
 pub struct Certs {
     #[command(subcommand)]
@@ -38,13 +40,25 @@ enum CertsCommand {
         #[arg(long, default_value = "server", value_name = "OUT")]
         out: PathBuf,
     },
+    #[command(flatten)]
+    Hierarchy(Hierarchy),
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Kind {
+pub enum Kind {
     P256,
     Rsa2048,
     Rsa3072,
+}
+
+impl From<Kind> for KeyKind {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::P256 => Self::P256,
+            Kind::Rsa2048 => Self::Rsa2048,
+            Kind::Rsa3072 => Self::Rsa3072,
+        }
+    }
 }
 
 /// Writes the CA in every form to a folder and says what each SDK and tool needs.
@@ -139,9 +153,13 @@ fn another_authority(folder: &Path, issuer: &str, authority: &Authority) -> Stri
 
 impl Certs {
     pub fn run(self, config: Config) -> anyhow::Result<ExitCode> {
+        let command = match self.command.unwrap_or(CertsCommand::Show) {
+            CertsCommand::Hierarchy(hierarchy) => return hierarchy.run(),
+            command => command,
+        };
         let authority = authority(&config)?;
-        match self.command.unwrap_or(CertsCommand::Show) {
-            CertsCommand::Show => show(&authority),
+        match command {
+            CertsCommand::Show | CertsCommand::Hierarchy(_) => show(&authority),
             CertsCommand::Server { names, key, out } => {
                 let (mut dns, mut ips) = (Vec::new(), Vec::new());
                 for name in names {
@@ -150,13 +168,8 @@ impl Certs {
                         Err(_) => dns.push(name),
                     }
                 }
-                let kind = match key {
-                    Kind::P256 => KeyKind::P256,
-                    Kind::Rsa2048 => KeyKind::Rsa2048,
-                    Kind::Rsa3072 => KeyKind::Rsa3072,
-                };
-                let leaf =
-                    authority.issue_server(&ServerNames { dns, ips }, kind, SystemClock.utc())?;
+                let names = ServerNames { dns, ips };
+                let leaf = authority.issue_server(&names, key.into(), SystemClock.utc())?;
                 let (pem, key) = (out.with_extension("pem"), out.with_extension("key"));
                 fs::write(&pem, &leaf.chain_pem)
                     .with_context(|| format!("{} cannot be written", pem.display()))?;
@@ -236,7 +249,7 @@ fn write_if_changed(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     fs::write(path, bytes).with_context(|| format!("{} cannot be written", path.display()))
 }
 
-fn write_private(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+pub fn write_private(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;
     let mut options = fs::OpenOptions::new();

@@ -17,6 +17,7 @@ mod environment;
 mod fleet;
 mod follow;
 mod health;
+mod hierarchy;
 mod linked_hub;
 mod live;
 mod logging;

@@ -14,14 +14,15 @@ use azimuth_clock::Clock;
 use azimuth_storage::Store;
 use azimuth_wire::api_version::ApiVersion;
 use azimuth_wire::enrollment::AllocationPolicy;
-use azimuth_wire::registration::RegistrationState;
+use azimuth_wire::registration::{RegistrationState, RegistrationStatus};
 use azimuth_wire::{DeviceId, RegistrationId};
+use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::allocation::{self, Applicant, Candidate, NoHub};
-use crate::attestation::DeviceKeys;
+use crate::attestation::HubCredential;
 use crate::config::Pace;
 use crate::enrollment::Terms;
 use crate::error::{NO_HUB, SERVER_ERROR, UNAUTHORIZED};
@@ -39,7 +40,7 @@ pub struct Job {
     pub key: Box<str>,
     pub registration_id: RegistrationId,
     pub terms: Arc<Terms>,
-    pub keys: DeviceKeys,
+    pub credential: HubCredential,
     pub caller: ApiVersion,
     pub remote: SocketAddr,
     /// What ends with it, oldest first.
@@ -123,7 +124,10 @@ impl Assigner {
         let before = records::registration(&*self.store, &job.key)?;
         let state_before = before.as_ref().map(|record| &record.state);
         let outcome = self.outcome(job, state_before).await;
-        let state = self.state(job, state_before, outcome);
+        let mut state = self.state(job, state_before, outcome);
+        if state.status == RegistrationStatus::Assigned {
+            state.x509 = x509(job);
+        }
         let record = Record {
             state: state.clone(),
             group: job.terms.group.clone(),
@@ -193,7 +197,7 @@ impl Assigner {
     ) -> Result<(), Outcome> {
         let wanted = Wanted {
             id,
-            keys: &job.keys,
+            credential: &job.credential,
             iot_edge: job.terms.iot_edge,
         };
         let mut wait = self.pace.hub_retry;
@@ -267,6 +271,15 @@ fn superseding(waiting: Option<Job>, mut job: Job) -> Job {
     let surplus = operations.len().saturating_sub(Operations::EACH);
     operations.drain(..surplus);
     Job { operations, ..job }
+}
+
+/// What the state of a device with a certificate says of it.
+fn x509(job: &Job) -> Option<serde_json::Value> {
+    match (&job.credential, &job.terms.group) {
+        (HubCredential::Keys(_), _) => None,
+        (HubCredential::Certificate(_), None) => Some(json!({})),
+        (HubCredential::Certificate(_), Some(group)) => Some(json!({ "enrollmentGroupId": group })),
+    }
 }
 
 fn device_id(job: &Job) -> Result<DeviceId, Outcome> {

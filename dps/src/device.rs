@@ -15,11 +15,12 @@ use azimuth_broker::{
     Admission, Backend, CloseReason, Granted, Hello, Inward, Ledger, Line, Operation, Outbound,
     Publish, QoS, Refusal,
 };
+use azimuth_certs::Certificate;
 use azimuth_clock::Clock;
 use azimuth_storage::Store;
 use azimuth_wire::IdScope;
 use azimuth_wire::registration::{RegisterRequest, RegistrationState};
-use azimuth_wire::sas::CLOCK_SKEW_SECONDS;
+use azimuth_wire::sas::{CLOCK_SKEW_SECONDS, SasToken};
 use azimuth_wire::time::unix_seconds;
 use azimuth_wire::topic::dps::{RESPONSES, RequestTopic, ResponseTopic};
 use bytes::Bytes;
@@ -27,7 +28,8 @@ use tokio::sync::mpsc;
 
 use crate::answer;
 use crate::assigner::Job;
-use crate::attestation::{Claim, symmetric};
+use crate::attestation::{Claim, HubCredential, symmetric, x509};
+use crate::ca_certificates::CaCertificates;
 use crate::config::AssignedHubForm;
 use crate::enrollment::{Enrollments, Entry, Terms};
 use crate::error::{
@@ -44,6 +46,7 @@ use crate::registration::{self, Outcome, Record};
 pub struct Desk {
     pub id_scope: IdScope,
     pub enrollments: Arc<Enrollments>,
+    pub ca_certificates: Arc<CaCertificates>,
     pub operations: Arc<Operations>,
     pub store: Arc<dyn Store>,
     pub jobs: mpsc::Sender<Job>,
@@ -144,7 +147,7 @@ impl Desk {
             key: key.into(),
             registration_id: claims.registration_id.clone(),
             terms: proven.terms.clone(),
-            keys: proven.keys.clone(),
+            credential: proven.credential.clone(),
             caller: claims.api_version,
             remote: claims.peer.remote,
             operations: vec![operation],
@@ -241,24 +244,28 @@ impl Desk {
 
     /// Judges the credential, or remembers the verdict while nothing it rests on changed.
     fn proven(&self, claims: &Claims) -> Result<Arc<Proven>, Refused> {
-        let token = match &claims.credential {
-            Credential::Token(Ok(token)) => token,
-            Credential::Token(Err(error)) => {
-                return Err(unauthorized(explain::malformed_token(*error)));
-            }
-            Credential::Certificate => {
-                return Err(unauthorized(explain::certificate_not_simulated()));
-            }
-        };
         let now = unix_seconds(self.clock.utc());
-        let epoch = self.enrollments.epoch();
+        let epoch = self.enrollments.epoch() + self.ca_certificates.epoch();
         let mut last = claims.proven.lock();
         if let Some((then, proven)) = &*last
             && *then == epoch
-            && !token.expired(now, CLOCK_SKEW_SECONDS)
+            && now < proven.until
         {
             return Ok(proven.clone());
         }
+        let proven = match &claims.credential {
+            Credential::Token(Ok(token)) => self.by_token(claims, token, now)?,
+            Credential::Token(Err(error)) => {
+                return Err(unauthorized(explain::malformed_token(*error)));
+            }
+            Credential::Certificate(chain) => self.by_certificate(claims, chain)?,
+        };
+        let proven = Arc::new(proven);
+        *last = Some((epoch, proven.clone()));
+        Ok(proven)
+    }
+
+    fn by_token(&self, claims: &Claims, token: &SasToken, now: u64) -> Result<Proven, Refused> {
         let claim = Claim {
             registration_id: &claims.registration_id,
             resource: &claims.resource,
@@ -274,12 +281,41 @@ impl Desk {
         let rejected =
             |rejection| unauthorized(explain::rejected(&claims.registration_id, rejection));
         let (terms, keys) = verdict.map_err(rejected)?;
-        let proven = Arc::new(Proven {
+        Ok(Proven {
             terms: Arc::new(terms),
-            keys,
-        });
-        *last = Some((epoch, proven.clone()));
-        Ok(proven)
+            credential: HubCredential::Keys(keys),
+            until: token.expiry().saturating_add(CLOCK_SKEW_SECONDS),
+        })
+    }
+
+    fn by_certificate(&self, claims: &Claims, chain: &[Certificate]) -> Result<Proven, Refused> {
+        let shown = x509::Shown {
+            registration_id: &claims.registration_id,
+            chain,
+            now: self.clock.utc(),
+        };
+        let cas = self.ca_certificates.live();
+        let individual = self.enrollments.individual(&claims.registration_id);
+        let verdict = match individual.map_err(|error| store(&error))? {
+            Some(enrollment) => x509::individual(shown, &enrollment, &cas)
+                .map(|accepted| (enrollment.terms(), accepted)),
+            None => x509::group(shown, &self.enrollments.groups(), &cas)
+                .map(|(group, accepted)| (group.terms(), accepted)),
+        };
+        let (terms, accepted) = verdict.map_err(|rejection| Refused {
+            code: UNAUTHORIZED,
+            message: match &rejection {
+                x509::Rejection::Chain(_) => "Invalid certificate.",
+                _ => "Unauthorized",
+            },
+            refusal: explain::certificate_rejected(&claims.registration_id, rejection),
+        })?;
+        Ok(Proven {
+            terms: Arc::new(terms),
+            credential: HubCredential::Certificate(accepted.thumbprint),
+            // The last second belongs to a certificate's life.
+            until: unix_seconds(accepted.until).saturating_add(1),
+        })
     }
 
     fn refuse(&self, who: &Registrant, refused: Refused) -> Reply {

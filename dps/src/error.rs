@@ -13,6 +13,8 @@ pub enum Error {
     EnrollmentNotFound,
     #[error("Registration not found.")]
     RegistrationNotFound,
+    #[error("No CA certificate `{0}`.")]
+    CaCertificateNotFound(String),
     #[error("No hub `{0}` is linked.")]
     LinkedHubNotFound(String),
     #[error(
@@ -57,7 +59,9 @@ impl Error {
             Self::Unauthorized => UNAUTHORIZED,
             Self::EnrollmentNotFound => 404_201,
             Self::RegistrationNotFound => 404_202,
-            Self::NoSuchPath | Self::LinkedHubNotFound(_) => 404_000,
+            Self::NoSuchPath | Self::LinkedHubNotFound(_) | Self::CaCertificateNotFound(_) => {
+                404_000
+            }
             Self::MethodNotAllowed => 405_000,
             Self::UnsupportedMediaType => 415_000,
             Self::AlreadyExists(_) => 409_001,
@@ -81,6 +85,7 @@ impl Error {
             Self::EnrollmentNotFound => "unknown-enrollment",
             Self::RegistrationNotFound => "unknown-registration",
             Self::LinkedHubNotFound(_) => "unknown-linked-hub",
+            Self::CaCertificateNotFound(_) => "unknown-ca-certificate",
             Self::HubKeyRefused(_) => "hub-key-refused",
             Self::NoSuchPath => "unknown-path",
             Self::MethodNotAllowed => "method-not-allowed",

@@ -2,6 +2,8 @@
 //!
 //! What may not enter: keys, tokens and signatures; the text under a signature may.
 
+mod x509;
+
 use std::time::{Duration, UNIX_EPOCH};
 
 use azimuth_broker::{Answer, Refusal};
@@ -15,6 +17,8 @@ use azimuth_wire::{IdScope, RegistrationId};
 use crate::allocation::NoHub;
 use crate::attestation::Rejection;
 use crate::linked_hub::HubError;
+
+pub use x509::{certificate_rejected, other_common_name, unreadable_certificate};
 
 const UNAUTHORIZED: Answer = Answer::Response(401);
 const BAD_REQUEST: Answer = Answer::Response(400);
@@ -58,12 +62,6 @@ pub fn no_credentials() -> Refusal {
     let sentence = "the device sent neither a SAS token nor a client certificate; over MQTT the token is the password, \
         over HTTPS it stands in Authorization";
     Refusal::new("no-credentials", NOT_AUTHORIZED, sentence)
-}
-
-pub fn certificate_not_simulated() -> Refusal {
-    let sentence = "the device showed a certificate; X.509 attestation is not simulated yet, \
-        use a symmetric key";
-    Refusal::new("not-supported", UNAUTHORIZED, sentence)
 }
 
 pub fn malformed_token(error: Malformed) -> Refusal {

@@ -19,6 +19,7 @@ pub mod allocation;
 mod answer;
 mod assigner;
 pub mod attestation;
+mod ca_certificates;
 pub mod config;
 mod device;
 pub mod enrollment;

@@ -18,7 +18,7 @@ use serde_json::json;
 use tokio::sync::Semaphore;
 
 use crate::allocation::Candidate;
-use crate::attestation::DeviceKeys;
+use crate::attestation::HubCredential;
 use crate::config::LinkedHubConfig;
 use crate::error::Error;
 
@@ -39,7 +39,7 @@ pub struct LinkedHub {
 #[derive(Debug, Clone, Copy)]
 pub struct Wanted<'a> {
     pub id: &'a DeviceId,
-    pub keys: &'a DeviceKeys,
+    pub credential: &'a HubCredential,
     pub iot_edge: bool,
 }
 
@@ -195,13 +195,7 @@ impl LinkedHub {
         let body = json!({
             "deviceId": wanted.id,
             "status": status,
-            "authentication": {
-                "type": "sas",
-                "symmetricKey": {
-                    "primaryKey": wanted.keys.primary,
-                    "secondaryKey": wanted.keys.secondary,
-                },
-            },
+            "authentication": authentication(wanted.credential),
             "capabilities": { "iotEdge": wanted.iot_edge },
         });
         let body = Some(body.to_string());
@@ -270,6 +264,21 @@ impl LinkedHub {
     const RACES: usize = 4;
 }
 
+/// A certificate is known by its thumbprint alone, also that of a group's device; the secondary slot stays
+/// empty.
+fn authentication(credential: &HubCredential) -> serde_json::Value {
+    match credential {
+        HubCredential::Keys(keys) => json!({
+            "type": "sas",
+            "symmetricKey": { "primaryKey": keys.primary, "secondaryKey": keys.secondary },
+        }),
+        HubCredential::Certificate(thumbprint) => json!({
+            "type": "selfSigned",
+            "x509Thumbprint": { "primaryThumbprint": thumbprint.to_string(), "secondaryThumbprint": null },
+        }),
+    }
+}
+
 struct Answer {
     status: StatusCode,
     body: String,
@@ -305,6 +314,7 @@ struct Authentication {
     #[serde(rename = "type")]
     kind: String,
     symmetric_key: Option<Keys>,
+    x509_thumbprint: Option<Thumbprints>,
 }
 
 #[derive(Deserialize)]
@@ -312,6 +322,13 @@ struct Authentication {
 struct Keys {
     primary_key: Option<String>,
     secondary_key: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Thumbprints {
+    primary_thumbprint: Option<String>,
+    secondary_thumbprint: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -324,15 +341,31 @@ struct Capabilities {
 impl Device {
     fn has(&self, wanted: Wanted<'_>) -> bool {
         let edge = self.capabilities.as_ref().is_some_and(|have| have.iot_edge);
-        let keys = |auth: &Authentication| {
-            let have = auth.symmetric_key.as_ref();
-            auth.kind == "sas"
-                && have.is_some_and(|have| {
-                    have.primary_key.as_deref() == Some(wanted.keys.primary.reveal())
-                        && have.secondary_key.as_deref() == Some(wanted.keys.secondary.reveal())
-                })
-        };
-        edge == wanted.iot_edge && self.authentication.as_ref().is_some_and(keys)
+        let authentication = self.authentication.as_ref();
+        edge == wanted.iot_edge && authentication.is_some_and(|have| have.is(wanted.credential))
+    }
+}
+
+impl Authentication {
+    fn is(&self, credential: &HubCredential) -> bool {
+        match credential {
+            HubCredential::Keys(keys) => {
+                let have = self.symmetric_key.as_ref();
+                self.kind == "sas"
+                    && have.is_some_and(|have| {
+                        have.primary_key.as_deref() == Some(keys.primary.reveal())
+                            && have.secondary_key.as_deref() == Some(keys.secondary.reveal())
+                    })
+            }
+            HubCredential::Certificate(thumbprint) => {
+                let have = self.x509_thumbprint.as_ref();
+                self.kind == "selfSigned"
+                    && have.is_some_and(|have| {
+                        have.primary_thumbprint.as_deref() == Some(&thumbprint.to_string())
+                            && have.secondary_thumbprint.is_none()
+                    })
+            }
+        }
     }
 }
 

@@ -5,13 +5,14 @@
 use std::sync::Arc;
 
 use azimuth_broker::{Hello, Owner, Peer, Principal, Refusal};
+use azimuth_certs::Certificate;
 use azimuth_wire::api_version::ApiVersion;
 use azimuth_wire::sas::{Malformed, SasToken};
 use azimuth_wire::user_name::DpsUserName;
 use azimuth_wire::{IdScope, RegistrationId};
 use parking_lot::Mutex;
 
-use crate::attestation::DeviceKeys;
+use crate::attestation::{HubCredential, x509};
 use crate::enrollment::Terms;
 use crate::explain;
 
@@ -28,20 +29,23 @@ pub struct Claims {
     pub api_version: ApiVersion,
     pub credential: Credential,
     pub peer: Arc<Peer>,
-    /// The last verdict, good while no enrollment was written and the token runs.
+    /// The last verdict, good while no enrollment was written and the credential runs.
     pub proven: Mutex<Option<(u64, Arc<Proven>)>>,
 }
 
 /// What it brought.
 pub enum Credential {
     Token(Result<SasToken, Malformed>),
-    Certificate,
+    /// Its chain, leaf first. The leaf's common name is the registration id.
+    Certificate(Vec<Certificate>),
 }
 
 /// A credential that was taken, and what its enrollment says.
 pub struct Proven {
     pub terms: Arc<Terms>,
-    pub keys: DeviceKeys,
+    pub credential: HubCredential,
+    /// It is over by then; seconds since 1970.
+    pub until: u64,
 }
 
 impl Registrant {
@@ -58,7 +62,7 @@ impl Registrant {
         }
         check_api_version(name.api_version)?;
         let password = hello.password.as_ref().map(|password| password.0.as_str());
-        let credential = credential(password, &hello.peer)?;
+        let credential = credential(password, &hello.peer, &name.registration_id)?;
         Ok(Self::new(
             id_scope,
             name.registration_id,
@@ -87,6 +91,22 @@ impl Registrant {
     }
 }
 
+/// What the device showed in its handshake, if the leaf is one for its registration id. A certificate
+/// above the leaf that cannot be read helps nobody and is left out.
+fn chain(peer: &Peer, id: &RegistrationId) -> Result<Vec<Certificate>, Refusal> {
+    let mut shown = peer
+        .certificates
+        .iter()
+        .map(|der| Certificate::from_der(der));
+    let Some(Ok(leaf)) = shown.next() else {
+        return Err(explain::unreadable_certificate());
+    };
+    if !x509::names(&leaf, id) {
+        return Err(explain::other_common_name(id, &leaf));
+    }
+    Ok(std::iter::once(leaf).chain(shown.flatten()).collect())
+}
+
 impl Principal for Registrant {
     fn owner(&self) -> &Owner {
         &self.0.owner
@@ -102,10 +122,14 @@ impl std::fmt::Debug for Registrant {
 }
 
 /// What a device brought: a token where there is one, else the certificate of its connection.
-pub fn credential(token: Option<&str>, peer: &Peer) -> Result<Credential, Refusal> {
+pub fn credential(
+    token: Option<&str>,
+    peer: &Peer,
+    id: &RegistrationId,
+) -> Result<Credential, Refusal> {
     match token.filter(|token| !token.is_empty()) {
         Some(token) => Ok(Credential::Token(SasToken::parse(token))),
-        None if !peer.certificates.is_empty() => Ok(Credential::Certificate),
+        None if !peer.certificates.is_empty() => Ok(Credential::Certificate(chain(peer, id)?)),
         None => Err(explain::no_credentials()),
     }
 }

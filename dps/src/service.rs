@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::assigner::Assigner;
+use crate::ca_certificates::CaCertificates;
 use crate::config::{DpsConfig, LinkedHubConfig};
 use crate::device::{self, Desk};
 use crate::enrollment::{Enrollments, Entry};
@@ -202,6 +203,7 @@ async fn open(
     records::list_registrations(&*store).await?;
     let linked = hubs.clone();
     let enrollments = Arc::new(Enrollments::open(store.clone(), move || linked.hosts())?);
+    let ca_certificates = Arc::new(CaCertificates::open(store.clone())?);
     declare(&config, &enrollments, &*clock).await?;
     let group_keys = group_keys(&config, &enrollments)?;
     let ledger = Arc::new(Ledger::new(&config.name));
@@ -214,6 +216,7 @@ async fn open(
     let desk = Arc::new(Desk {
         id_scope: config.id_scope.clone(),
         enrollments: enrollments.clone(),
+        ca_certificates: ca_certificates.clone(),
         operations: operations.clone(),
         store: store.clone(),
         jobs,
@@ -225,6 +228,7 @@ async fn open(
     });
     let office = Arc::new(Office {
         enrollments,
+        ca_certificates,
         hubs: hubs.clone(),
         store: store.clone(),
         policies: policies.clone(),

@@ -1,9 +1,11 @@
-//! Who may enter: shared access signatures of devices and of policies, and why not. Pure.
+//! Who may enter: shared access signatures of devices and of policies, client certificates of devices, and
+//! why not. Pure.
 //!
-//! Device tokens are judged for MQTT, policy tokens for REST. Every refusal has its rule, one sentence,
+//! Devices are judged for MQTT, policy tokens for REST. Every refusal has its rule, one sentence,
 //! and the arithmetic; no key, no token and no signature is in any of them. May not enter: sockets,
 //! the store, the clock.
 
+mod certificate;
 mod refusal;
 
 use std::time::{Duration, SystemTime};
@@ -39,8 +41,8 @@ pub struct Entry {
     pub identity: Identity,
     /// What `iothub-connection-auth-method` says.
     pub auth_method: &'static str,
-    /// `se` of the token, seconds since 1970.
-    pub expiry: u64,
+    /// `se` of the token, seconds since 1970; none for a certificate.
+    pub expiry: Option<u64>,
 }
 
 impl Rules {
@@ -65,11 +67,9 @@ impl Rules {
             check_will(will, name)?;
         }
         let asker = Asker::Device;
-        let Some(password) = &hello.password else {
-            return Err(match hello.peer.certificates.is_empty() {
-                true => refusal::no_credentials(asker),
-                false => refusal::client_certificate(),
-            });
+        let password = hello.password.as_ref();
+        let Some(password) = password.filter(|password| !password.0.is_empty()) else {
+            return Self::by_certificate(hello, user_name, now, find);
         };
         let token = SasToken::parse(&password.0).map_err(|why| refusal::malformed(asker, why))?;
         let resource = resource(name);
@@ -82,24 +82,39 @@ impl Rules {
         if by_policy.is_some() {
             self.check(asker, &token, &resource, by_policy, None, now)?;
         }
-        if name.module.is_some() {
-            return Err(refusal::module(name));
-        }
-        let identity = find(&name.device).map_err(|error| refusal::store(&error))?;
-        let identity = identity.ok_or_else(|| refusal::unknown_device(&name.device))?;
+        let identity = find_device(name, find)?;
         if by_policy.is_none() {
             self.check(asker, &token, &resource, None, Some(&identity), now)?;
         }
-        if identity.status == Status::Disabled {
-            return Err(refusal::disabled_device(&identity));
-        }
+        enabled(&identity)?;
         Ok(Entry {
             auth_method: if by_policy.is_some() {
                 BY_POLICY
             } else {
                 BY_DEVICE_KEY
             },
-            expiry: token.expiry(),
+            expiry: Some(token.expiry()),
+            identity,
+            user_name,
+        })
+    }
+
+    fn by_certificate(
+        hello: &Hello,
+        user_name: HubUserName,
+        now: SystemTime,
+        find: impl FnOnce(&DeviceId) -> Result<Option<Identity>, Error>,
+    ) -> Result<Entry, Refusal> {
+        let shown = &hello.peer.certificates;
+        if shown.is_empty() {
+            return Err(refusal::no_credentials(Asker::Device));
+        }
+        let identity = find_device(&user_name.identity, find)?;
+        certificate::judge(shown, &identity, now)?;
+        enabled(&identity)?;
+        Ok(Entry {
+            auth_method: BY_CERTIFICATE,
+            expiry: None,
             identity,
             user_name,
         })
@@ -210,12 +225,32 @@ impl Rules {
     }
 }
 
+fn find_device(
+    name: &Name,
+    find: impl FnOnce(&DeviceId) -> Result<Option<Identity>, Error>,
+) -> Result<Identity, Refusal> {
+    if name.module.is_some() {
+        return Err(refusal::module(name));
+    }
+    let identity = find(&name.device).map_err(|error| refusal::store(&error))?;
+    identity.ok_or_else(|| refusal::unknown_device(&name.device))
+}
+
+fn enabled(identity: &Identity) -> Result<(), Refusal> {
+    match identity.status {
+        Status::Enabled => Ok(()),
+        Status::Disabled => Err(refusal::disabled_device(identity)),
+    }
+}
+
 /// The stamp on messages of a connection that a device key opened; member order as Azure's.
 const BY_DEVICE_KEY: &str =
     r#"{"scope":"device","type":"sas","issuer":"iothub","acceptingIpFilterRule":null}"#;
 /// … that a policy's key opened.
 const BY_POLICY: &str =
     r#"{"scope":"hub","type":"sas","issuer":"iothub","acceptingIpFilterRule":null}"#;
+/// … that a client certificate opened.
+const BY_CERTIFICATE: &str = r#"{"scope":"device","type":"x509Certificate","issuer":"external","acceptingIpFilterRule":null}"#;
 
 fn resource(name: &Name) -> String {
     match &name.module {

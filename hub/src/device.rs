@@ -63,7 +63,7 @@ impl Backend for DeviceDoor {
         let entry = self
             .rules
             .device(&hello, now, |id| self.registry.identity(id))?;
-        let expires = self.expires(entry.expiry, now);
+        let expires = entry.expiry.and_then(|expiry| self.expires(expiry, now));
         Ok(Admission {
             principal: self.principal(entry)?,
             expires,

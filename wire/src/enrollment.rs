@@ -12,6 +12,10 @@ use crate::registration::RegistrationState;
 use crate::registration_id::{EnrollmentGroupId, RegistrationId};
 use crate::time::Timestamp;
 
+mod x509;
+
+pub use x509::{CaReferences, X509Attestation, X509CertificateWithInfo, X509Certificates};
+
 macro_rules! enrollment {
     ($(#[$doc:meta])* $name:ident { $($(#[$attr:meta])* $field:ident: $type:ty,)* }) => {
         $(#[$doc])*
@@ -86,7 +90,7 @@ pub struct Attestation {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tpm: Option<Value>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub x509: Option<Value>,
+    pub x509: Option<X509Attestation>,
     /// Left out where keys are not shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub symmetric_key: Option<SymmetricKeys>,

@@ -4,6 +4,7 @@
 //! clocks, randomness, and every decision about who may do what.
 
 pub mod api_version;
+pub mod ca_certificate;
 pub mod connection_string;
 pub mod device_id;
 pub mod enrollment;

@@ -7,6 +7,7 @@ use azimuth_wire::linked_hub::IotHubDefinition;
 use azimuth_wire::registration::{RegistrationStatus, Substatus};
 
 use super::*;
+use crate::attestation::DeviceKeys;
 use crate::config::LinkedHubConfig;
 use crate::operation::Standing;
 use crate::stub_hub::{Fault, SOON, StubHub, Trust, linked_hubs};
@@ -77,10 +78,10 @@ impl Works {
                 reprovision: None,
                 group: None,
             }),
-            keys: DeviceKeys {
+            credential: HubCredential::Keys(DeviceKeys {
                 primary: key.clone(),
                 secondary: key,
-            },
+            }),
             caller: ApiVersion::new(2021, 6, 1),
             remote: "127.0.0.1:1".parse().unwrap(),
             operations: vec![operation],

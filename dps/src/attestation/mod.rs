@@ -4,7 +4,9 @@
 //! enrollments are kept, hubs.
 
 pub mod symmetric;
+pub mod x509;
 
+use azimuth_certs::Thumbprint;
 use azimuth_wire::{EnrollmentGroupId, RegistrationId, SymmetricKey};
 
 /// What a device claims with its credential.
@@ -25,7 +27,15 @@ pub struct DeviceKeys {
     pub secondary: SymmetricKey,
 }
 
-/// Why a credential was not taken. The device is told `Unauthorized` in every case.
+/// By what the hub will know a device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HubCredential {
+    Keys(DeviceKeys),
+    /// Of the certificate that the device showed here.
+    Certificate(Thumbprint),
+}
+
+/// Why a token was not taken. The device is told `Unauthorized` in every case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rejection {
     /// The token names somebody or something else.

@@ -118,7 +118,8 @@ impl Desk {
         registrant::check_api_version(version).map_err(bad)?;
         let token = parts.headers.get(AUTHORIZATION);
         let token = token.map(|token| String::from_utf8_lossy(token.as_bytes()));
-        let credential = registrant::credential(token.as_deref(), peer).map_err(unauthorized)?;
+        let credential = registrant::credential(token.as_deref(), peer, &registration_id);
+        let credential = credential.map_err(unauthorized)?;
         Ok(Registrant::new(
             &self.id_scope,
             registration_id,

@@ -8,6 +8,7 @@ mod declared;
 mod entry;
 mod fields;
 mod rules;
+pub mod x509;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -129,10 +130,9 @@ impl Enrollments {
             _ if matches!(condition, IfMatch::Etag(_)) => return Err(Error::PreconditionFailed),
             _ => Expect::Absent,
         };
-        fill_keys(
-            entry.attestation_mut(),
-            present.as_ref().map(Entry::attestation),
-        );
+        let old = present.as_ref().map(Entry::attestation);
+        fill_keys(entry.attestation_mut(), old);
+        x509::complete(entry.attestation_mut(), old)?;
         let created = present
             .and_then(|present| present.created())
             .unwrap_or_else(|| now.into());

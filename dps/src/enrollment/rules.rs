@@ -6,6 +6,7 @@ use azimuth_wire::enrollment::{AllocationPolicy, AttestationKind};
 
 use super::entry::Entry;
 use super::fields;
+use super::x509;
 use crate::error::Error;
 
 pub fn check<E: Entry>(entry: &E, linked: &[String]) -> Result<(), Error> {
@@ -23,7 +24,7 @@ pub fn check<E: Entry>(entry: &E, linked: &[String]) -> Result<(), Error> {
             return invalid("attestation of type symmetricKey needs the member symmetricKey");
         }
         AttestationKind::SymmetricKey => {}
-        AttestationKind::X509 => return Err(Error::NotSupported("X.509 attestation")),
+        AttestationKind::X509 => x509::check(attestation, E::OWNS_REGISTRATION)?,
         AttestationKind::Tpm => return Err(Error::NotSupported("TPM attestation")),
         AttestationKind::None => {
             return invalid("attestation type must be symmetricKey, x509 or tpm");

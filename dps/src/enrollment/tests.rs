@@ -127,7 +127,7 @@ async fn what_cannot_work_is_refused_with_the_member() {
         ),
         (
             json!({ "attestation": { "type": "x509", "x509": {} } }),
-            "not simulated",
+            "holds no certificate",
         ),
         (
             json!({ "attestation": { "type": "tpm", "tpm": {} } }),

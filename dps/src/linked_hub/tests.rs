@@ -1,8 +1,10 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
+use azimuth_certs::Thumbprint;
 use azimuth_clock::SystemClock;
 use serde_json::Value;
 
 use super::*;
+use crate::attestation::DeviceKeys;
 use crate::stub_hub::{Fault, StubHub, Trust};
 
 const HOST: &str = "a-hub.azure-devices.net";
@@ -10,7 +12,7 @@ const HOST: &str = "a-hub.azure-devices.net";
 struct Pair {
     hub: Arc<StubHub>,
     link: LinkedHub,
-    keys: DeviceKeys,
+    credential: HubCredential,
     id: DeviceId,
     trust: Trust,
 }
@@ -24,10 +26,10 @@ impl Pair {
         Self {
             hub,
             link,
-            keys: DeviceKeys {
+            credential: HubCredential::Keys(DeviceKeys {
                 primary: key(1),
                 secondary: key(2),
-            },
+            }),
             id: "dev:1%".parse().unwrap(),
             trust,
         }
@@ -36,8 +38,15 @@ impl Pair {
     fn wanted(&self) -> Wanted<'_> {
         Wanted {
             id: &self.id,
-            keys: &self.keys,
+            credential: &self.credential,
             iot_edge: false,
+        }
+    }
+
+    fn keys(&mut self) -> &mut DeviceKeys {
+        match &mut self.credential {
+            HubCredential::Keys(keys) => keys,
+            HubCredential::Certificate(_) => panic!("keys are expected"),
         }
     }
 
@@ -62,14 +71,14 @@ fn linked(trust: &Trust, config: &LinkedHubConfig) -> LinkedHub {
 
 #[tokio::test]
 async fn a_new_device_takes_one_request() {
-    let pair = Pair::new().await;
+    let mut pair = Pair::new().await;
     pair.link.create(pair.wanted()).await.unwrap();
     assert_eq!(pair.requests(), ["PUT"]);
     let device = pair.device();
     assert_eq!(device["status"], "enabled");
     assert_eq!(
         device["authentication"]["symmetricKey"]["primaryKey"],
-        pair.keys.primary.reveal()
+        pair.keys().primary.reveal()
     );
     assert_eq!(device["capabilities"]["iotEdge"], false);
 }
@@ -79,7 +88,7 @@ async fn a_device_that_is_there_gets_the_credential_and_stays_disabled() {
     let mut pair = Pair::new().await;
     pair.link.create(pair.wanted()).await.unwrap();
     pair.hub.devices.lock().get_mut("dev:1%").unwrap().1["status"] = "disabled".into();
-    pair.keys.primary = SymmetricKey::from_bytes(&[3; 32]);
+    pair.keys().primary = SymmetricKey::from_bytes(&[3; 32]);
     let _ = pair.requests();
     pair.link.create(pair.wanted()).await.unwrap();
     assert_eq!(pair.requests(), ["PUT", "GET", "PUT"]);
@@ -87,7 +96,7 @@ async fn a_device_that_is_there_gets_the_credential_and_stays_disabled() {
     assert_eq!(device["status"], "disabled");
     assert_eq!(
         device["authentication"]["symmetricKey"]["primaryKey"],
-        pair.keys.primary.reveal()
+        pair.keys().primary.reveal()
     );
 }
 
@@ -106,15 +115,34 @@ async fn a_device_as_it_should_be_is_only_looked_at_and_a_deleted_one_comes_back
 }
 
 #[tokio::test]
+async fn a_certificate_is_written_as_its_thumbprint_and_only_once() {
+    let mut pair = Pair::new().await;
+    pair.credential = HubCredential::Certificate(Thumbprint::sha256(b"any"));
+    pair.link.create(pair.wanted()).await.unwrap();
+    let thumbprint = Thumbprint::sha256(b"any").to_string();
+    let written = pair.device()["authentication"].clone();
+    assert_eq!(
+        written,
+        json!({ "type": "selfSigned", "x509Thumbprint": { "primaryThumbprint": thumbprint, "secondaryThumbprint": null } })
+    );
+    let _ = pair.requests();
+    pair.link.keep(pair.wanted()).await.unwrap();
+    assert_eq!(pair.requests(), ["GET"]);
+    pair.credential = HubCredential::Certificate(Thumbprint::sha256(b"other"));
+    pair.link.keep(pair.wanted()).await.unwrap();
+    assert_eq!(pair.requests(), ["GET", "PUT"]);
+}
+
+#[tokio::test]
 async fn a_device_that_others_write_is_read_again() {
     let mut pair = Pair::new().await;
     pair.link.create(pair.wanted()).await.unwrap();
-    pair.keys.secondary = SymmetricKey::from_bytes(&[3; 32]);
+    pair.keys().secondary = SymmetricKey::from_bytes(&[3; 32]);
     *pair.hub.fault.lock() = Some(Fault::Race(2));
     let _ = pair.requests();
     pair.link.keep(pair.wanted()).await.unwrap();
     assert_eq!(pair.requests(), ["GET", "PUT", "GET", "PUT", "GET", "PUT"]);
-    pair.keys.secondary = SymmetricKey::from_bytes(&[4; 32]);
+    pair.keys().secondary = SymmetricKey::from_bytes(&[4; 32]);
     *pair.hub.fault.lock() = Some(Fault::Race(99));
     let error = pair.link.keep(pair.wanted()).await.unwrap_err();
     assert!(matches!(error, HubError::Unreachable(_)));

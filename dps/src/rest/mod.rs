@@ -5,6 +5,7 @@
 
 mod auth;
 mod bulk;
+mod certificates;
 mod linked_hubs;
 mod paging;
 mod paths;
@@ -37,7 +38,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use crate::enrollment::{Enrollments, Entry};
+use crate::ca_certificates::CaCertificates;
+use crate::enrollment::{Enrollments, Entry, x509};
 use crate::error::Error;
 use crate::linked_hubs::LinkedHubs;
 use crate::policies::Policies;
@@ -47,6 +49,7 @@ use paths::Path;
 /// What the routes need.
 pub struct Office {
     pub enrollments: Arc<Enrollments>,
+    pub ca_certificates: Arc<CaCertificates>,
     pub hubs: Arc<LinkedHubs>,
     pub store: Arc<dyn Store>,
     pub policies: Policies,
@@ -128,6 +131,14 @@ impl Office {
                     .linked_hub(method, host, &condition, headers, body)
                     .await;
             }
+            Path::CaCertificates
+            | Path::CaCertificate(_)
+            | Path::CaCertificateCode(_)
+            | Path::CaCertificateProof(_) => {
+                return self
+                    .ca_certificate(method, &path, &condition, headers, body)
+                    .await;
+            }
             _ => {}
         }
         let version = api_version(query)?;
@@ -163,7 +174,7 @@ impl Office {
             Path::Enrollments | Path::Groups | Path::Registrations => {
                 Err(Error::MethodNotAllowed.into())
             }
-            Path::Refusals | Path::LinkedHubs | Path::LinkedHub(_) => Err(Error::NoSuchPath.into()),
+            _ => Err(Error::NoSuchPath.into()),
         }
     }
 
@@ -246,7 +257,9 @@ impl Office {
             .enrollments
             .entry::<E>(&parsed_id::<RegistrationId>(id)?.folded())?;
         let entry = entry.ok_or(Error::EnrollmentNotFound)?;
-        Ok(json(E::ITEM_TYPE, entry.attestation()))
+        let mut attestation = entry.attestation().clone();
+        x509::show(&mut attestation);
+        Ok(json(E::ITEM_TYPE, &attestation))
     }
 
     async fn registration(
@@ -353,6 +366,7 @@ trait Shown: Sized {
 
     /// Keys are shown by PUT and the attestation mechanism only.
     fn without_keys(self) -> Self;
+    /// Certificates are never shown, only what is in them.
     fn with_state(self, state: Option<RegistrationState>) -> Self;
     /// Since re-provisioning exists, an entry that says nothing about it allows it.
     fn written_by(self, version: ApiVersion) -> Self;
@@ -369,6 +383,7 @@ impl Shown for IndividualEnrollment {
 
     fn with_state(mut self, state: Option<RegistrationState>) -> Self {
         self.registration_state = state;
+        x509::show(&mut self.attestation);
         self
     }
 
@@ -387,7 +402,8 @@ impl Shown for EnrollmentGroup {
         self
     }
 
-    fn with_state(self, _: Option<RegistrationState>) -> Self {
+    fn with_state(mut self, _: Option<RegistrationState>) -> Self {
+        x509::show(&mut self.attestation);
         self
     }
 

@@ -25,6 +25,13 @@ pub enum Path {
     LinkedHubs,
     /// By host name.
     LinkedHub(String),
+    CaCertificates,
+    /// By name.
+    CaCertificate(String),
+    /// A new verification code for the one of this name.
+    CaCertificateCode(String),
+    /// The proof for the one of this name.
+    CaCertificateProof(String),
 }
 
 impl Path {
@@ -57,6 +64,19 @@ impl Path {
             ("registrations", 2) if last("query") => id(0).map(Self::RegistrationQuery),
             ("azimuth", 1) if last("refusals") => Some(Self::Refusals),
             ("azimuth", 1) if last("linkedhubs") => Some(Self::LinkedHubs),
+            ("azimuth", 1) if last("certificates") => Some(Self::CaCertificates),
+            ("azimuth", 2) if rest[0].eq_ignore_ascii_case("certificates") => {
+                id(1).map(Self::CaCertificate)
+            }
+            ("azimuth", 3) if rest[0].eq_ignore_ascii_case("certificates") => {
+                if last("generateverificationcode") {
+                    id(1).map(Self::CaCertificateCode)
+                } else if last("verify") {
+                    id(1).map(Self::CaCertificateProof)
+                } else {
+                    None
+                }
+            }
             ("azimuth", 2) if rest[0].eq_ignore_ascii_case("linkedhubs") => {
                 id(1).map(Self::LinkedHub)
             }
@@ -73,7 +93,12 @@ impl Path {
             Self::RegistrationQuery(_) => REGISTRATIONS_READ,
             Self::Registration(_) if reads => REGISTRATIONS_READ,
             Self::Registration(_) | Self::Registrations => DpsRights::RegistrationStatusWrite,
-            Self::LinkedHubs | Self::LinkedHub(_) => DpsRights::ServiceConfig,
+            Self::LinkedHubs
+            | Self::LinkedHub(_)
+            | Self::CaCertificates
+            | Self::CaCertificate(_)
+            | Self::CaCertificateCode(_)
+            | Self::CaCertificateProof(_) => DpsRights::ServiceConfig,
             Self::Enrollments
             | Self::Enrollment(_)
             | Self::EnrollmentKeys(_)
@@ -125,6 +150,19 @@ mod tests {
                 "/azimuth/linkedhubs/h.net",
                 Some(Path::LinkedHub("h.net".into())),
             ),
+            (
+                "/azimuth/certificates/a%3Ab",
+                Some(Path::CaCertificate(id())),
+            ),
+            (
+                "/azimuth/certificates/a:b/generateVerificationCode",
+                Some(Path::CaCertificateCode(id())),
+            ),
+            (
+                "/azimuth/certificates/a:b/verify",
+                Some(Path::CaCertificateProof(id())),
+            ),
+            ("/azimuth/certificates/a:b/other", None),
             ("/azimuth/others/h.net", None),
             ("/", None),
             ("/enrollments/a/b", None),

@@ -59,6 +59,7 @@ impl Api {
         });
         let office = Office {
             enrollments: Arc::new(Enrollments::open(store.clone(), linked).unwrap()),
+            ca_certificates: Arc::new(CaCertificates::open(store.clone()).unwrap()),
             hubs: Arc::new(hubs.unwrap()),
             store,
             policies: Policies::new(policies.collect()),

@@ -124,18 +124,18 @@ async fn each_refused_connect_says_why_in_one_sentence() {
             "the CONNECT has no password and showed no client certificate; the password is a SharedAccessSignature made with a key of the device",
         ),
         (
-            "client-certificate-not-supported",
+            "unreadable-certificate",
             Hello {
                 password: None,
                 peer: certificate,
                 ..d()
             },
-            "the client showed a certificate and no password; X.509 devices are not simulated, use a SharedAccessSignature",
+            "the first certificate the client showed cannot be read",
         ),
         (
-            "client-certificate-not-supported",
+            "wrong-authentication",
             hello("x509"),
-            "the device `x509` proves itself by certificate (authentication type selfSigned), not by token; X.509 devices are not simulated",
+            "the device `x509` proves itself by certificate (authentication type selfSigned), the client sent a token",
         ),
         (
             "malformed-token",
