@@ -113,6 +113,10 @@ pub struct Pace {
     pub assignment_timeout: Duration,
     /// The first wait before a hub is asked again; doubles up to thirty times itself.
     pub hub_retry: Duration,
+    /// One request to a webhook of custom allocation.
+    pub webhook_timeout: Duration,
+    /// The first wait before a webhook is asked again; the others are 10, 19, 28 … times as long.
+    pub webhook_retry: Duration,
     /// How long an operation can be polled from memory; its record can be for ever.
     pub operation_life: Duration,
 }
@@ -125,6 +129,8 @@ impl Default for Pace {
             hub_timeout: Duration::from_secs(15),
             assignment_timeout: Duration::from_secs(600),
             hub_retry: Duration::from_secs(1),
+            webhook_timeout: Duration::from_secs(30),
+            webhook_retry: Duration::from_secs(1),
             operation_life: Duration::from_secs(1800),
         }
     }

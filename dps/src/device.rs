@@ -19,6 +19,7 @@ use azimuth_wire::sas::CLOCK_SKEW_SECONDS;
 use azimuth_wire::time::unix_seconds;
 use azimuth_wire::topic::dps::{RESPONSES, RequestTopic, ResponseTopic};
 use bytes::Bytes;
+use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 
 use crate::answer;
@@ -125,7 +126,7 @@ impl Backend for Desk {
 impl Desk {
     fn register(&self, who: &Registrant, body: &[u8]) -> Result<Reply, Refused> {
         let claims = &*who.0;
-        check_body(claims, body)?;
+        let payload = check_body(claims, body)?;
         let proven = self.proven(claims)?;
         if !proven.terms.enabled {
             return Ok(self.disabled(who, &proven.terms));
@@ -143,6 +144,7 @@ impl Desk {
             keys: proven.keys.clone(),
             caller: claims.api_version,
             remote: claims.peer.remote,
+            payload: proven.terms.custom.as_ref().and(payload),
             operations: vec![operation],
             begun: now,
         };
@@ -295,7 +297,8 @@ impl Desk {
     }
 }
 
-fn check_body(claims: &Claims, body: &[u8]) -> Result<(), Refused> {
+/// What the device sends along, where the body is right.
+fn check_body(claims: &Claims, body: &[u8]) -> Result<Option<Box<RawValue>>, Refused> {
     let bad = |refusal| Refused {
         code: BAD_REQUEST,
         message: "Bad Request",
@@ -319,7 +322,7 @@ fn check_body(claims: &Claims, body: &[u8]) -> Result<(), Refused> {
     if request.csr.is_some() || request.client_certificate_csr.is_some() {
         return Err(bad(explain::csr_not_simulated()));
     }
-    Ok(())
+    Ok(request.payload.map(ToOwned::to_owned))
 }
 
 fn unauthorized(refusal: Refusal) -> Refused {

@@ -11,6 +11,7 @@ use azimuth_wire::user_name::InvalidUserName;
 use azimuth_wire::{IdScope, RegistrationId};
 
 use crate::allocation::NoHub;
+use crate::allocation::webhook::Failure;
 use crate::attestation::Rejection;
 use crate::linked_hub::HubError;
 
@@ -189,10 +190,20 @@ pub fn no_hub(id: &RegistrationId, why: NoHub) -> Refusal {
             "every linked hub is kept out of allocation (applyAllocationPolicy is false)"
         }
         NoHub::NotOne => "static allocation needs exactly one linked hub in iotHubs",
-        NoHub::Custom => "custom allocation by webhook is not simulated yet",
+        NoHub::Custom => "its enrollment has custom allocation, and no webhook to ask",
     };
     let sentence = format!("no hub can be chosen for {id}: {because}");
     Refusal::new("no-hub", Answer::Response(200), sentence)
+}
+
+/// `webhook` is its URL without what the query holds.
+pub fn webhook_failed(webhook: &str, failure: &Failure, final_answer: bool) -> Refusal {
+    let (status, next) = match final_answer {
+        true => (200, "the registration failed"),
+        false => (202, "it is asked again"),
+    };
+    let sentence = format!("the webhook {webhook} of custom allocation: {failure}; {next}");
+    Refusal::new("webhook-failed", Answer::Response(status), sentence).fact("webhook", webhook)
 }
 
 pub fn hub_failed(hub: &str, error: &HubError, final_answer: bool) -> Refusal {
@@ -283,10 +294,11 @@ mod tests {
                 "no-hub",
                 "static allocation needs exactly one linked hub",
             ),
+            (no_hub(&id, NoHub::Custom), "no-hub", "no webhook to ask"),
             (
-                no_hub(&id, NoHub::Custom),
-                "no-hub",
-                "custom allocation by webhook is not simulated yet",
+                webhook_failed("https://a.example/f?****", &Failure::Status(404), true),
+                "webhook-failed",
+                "the webhook https://a.example/f?**** of custom allocation: it answered 404; the registration failed",
             ),
         ];
         for (refusal, kind, sentence) in rows {

@@ -35,6 +35,7 @@ mod rest;
 mod service;
 #[cfg(test)]
 mod stub_hub;
+mod webhooks;
 
 pub use azimuth_broker::Regions;
 pub use config::{AssignedHubForm, DpsConfig, LinkedHubConfig, Pace, PolicyKeySource};

@@ -25,6 +25,7 @@ use crate::linked_hubs::LinkedHubs;
 use crate::operation::Operations;
 use crate::records;
 use crate::rest::{self, Office};
+use crate::webhooks::Webhooks;
 
 /// A Device Provisioning Service.
 #[derive(Debug)]
@@ -231,6 +232,7 @@ async fn open(
         store,
         operations,
         hubs,
+        webhooks: Webhooks::new(&config.roots_pem, config.pace.webhook_timeout),
         regions: config.regions,
         allocation: config.allocation,
         pace: config.pace,

@@ -1,5 +1,7 @@
 //! What individual enrollments and groups have in common.
 
+use std::sync::Arc;
+
 use azimuth_wire::enrollment::{
     AllocationPolicy, Attestation, CustomAllocationDefinition, EnrollmentGroup,
     IndividualEnrollment, ProvisioningStatus, ReprovisionPolicy,
@@ -8,6 +10,8 @@ use azimuth_wire::time::Timestamp;
 use azimuth_wire::{DeviceId, EnrollmentGroupId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+use crate::allocation::webhook::Custom;
 
 /// An enrollment of either kind.
 pub trait Entry: Clone + Serialize + DeserializeOwned + Send + Sync {
@@ -29,7 +33,7 @@ pub trait Entry: Clone + Serialize + DeserializeOwned + Send + Sync {
 }
 
 /// What an enrollment says about a device that proved itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Terms {
     pub enabled: bool,
     /// `None`: the registration id.
@@ -41,10 +45,12 @@ pub struct Terms {
     pub hubs: Vec<String>,
     pub reprovision: Option<ReprovisionPolicy>,
     pub group: Option<EnrollmentGroupId>,
+    /// For the webhook of custom allocation.
+    pub custom: Option<Arc<Custom>>,
 }
 
 macro_rules! entry {
-    ($kind:ident, $id:ident, $room:literal, $item:literal, $owns:literal, $device:expr, $group:expr) => {
+    ($kind:ident, $id:ident, $room:literal, $item:literal, $owns:literal, $custom:path, $device:expr, $group:expr) => {
         impl Entry for $kind {
             const ROOM: &'static str = $room;
             const ITEM_TYPE: &'static str = $item;
@@ -101,6 +107,10 @@ macro_rules! entry {
                     hubs,
                     reprovision: self.reprovision_policy,
                     group: group(self),
+                    custom: match allocation {
+                        Some(AllocationPolicy::Custom) => $custom(self).map(Arc::new),
+                        _ => None,
+                    },
                 }
             }
         }
@@ -113,6 +123,7 @@ entry!(
     "enrollments",
     "Enrollment",
     true,
+    Custom::of_individual,
     |entry| entry.device_id.clone(),
     |_| None
 );
@@ -122,6 +133,7 @@ entry!(
     "enrollmentGroups",
     "EnrollmentGroup",
     false,
+    Custom::of_group,
     |_| None,
     |entry| Some(entry.enrollment_group_id.clone())
 );
