@@ -32,6 +32,8 @@ pub struct FrontDoorConfig {
     pub mqtt: Vec<SocketAddr>,
     /// Addresses for HTTPS.
     pub https: Vec<SocketAddr>,
+    /// Paths on the HTTPS addresses where MQTT is served in a WebSocket, the documented one first.
+    pub websocket: &'static [&'static str],
     /// Lanes of the router, `Lane(0)` to `Lane(lanes - 1)`.
     pub lanes: u8,
     /// Makes clients wait as far away as they are; `None` is as fast as it goes.
@@ -93,6 +95,7 @@ pub(crate) struct Shared<B> {
     pub limits: Limits,
     pub delay: Option<RegionalDelay>,
     pub tls: Arc<rustls::ServerConfig>,
+    pub websocket: &'static [&'static str],
     pub intake: Intake,
     pub handshakes: Semaphore,
     pub connections: AtomicUsize,
@@ -142,6 +145,7 @@ impl<B: Backend> FrontDoor<B> {
             limits: config.limits,
             delay: config.delay,
             tls: config.tls,
+            websocket: config.websocket,
             intake: router.intake().clone(),
             connections: AtomicUsize::new(0),
             tasks: TaskTracker::new(),
@@ -184,7 +188,7 @@ impl<B: Backend> FrontDoor<B> {
         Ok(front_door)
     }
 
-    /// Serves MQTT on a stream that came another way: in memory, or out of a WebSocket.
+    /// Serves MQTT on a stream that came another way than over a socket: in memory.
     pub fn enter<S>(&self, stream: S, peer: Peer)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,

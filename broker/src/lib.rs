@@ -30,6 +30,8 @@ mod router;
 pub mod session;
 mod sessions;
 mod stream;
+mod upgrade;
+mod websocket;
 
 pub use backend::{
     Admission, Backend, Consumer, Envelopes, Granted, Hello, Inward, Lane, Outbound, Owner, Peer,

@@ -3,59 +3,22 @@
 
 mod door;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use azimuth_broker::{Limits, RegionalDelay, Regions};
+use door::secure::{dial, pair};
 use door::*;
 use rumqttc::mqttbytes::QoS as WireQoS;
 use rumqttc::mqttbytes::v4::{Packet, PubAck};
-use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::{PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::ClientConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
-
-const NAME: &str = "hub.test";
 
 /// Far beyond what any of it takes without a delay.
 const ROUND_TRIP: Duration = Duration::from_millis(700);
 
 const EAST: &str = "127.0.1.7:0";
 const WEST: &str = "127.0.2.7:0";
-
-fn tls() -> (Arc<ServerConfig>, Arc<ClientConfig>) {
-    let certified = rcgen::generate_simple_self_signed([NAME.to_owned()]).unwrap();
-    let certificate = certified.cert.der().clone();
-    let key = PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let server = ServerConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.clone()], key)
-        .unwrap();
-    let mut roots = RootCertStore::empty();
-    roots.add(certificate).unwrap();
-    let client = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    (Arc::new(server), Arc::new(client))
-}
-
-async fn dial(from: &str, to: SocketAddr, config: Arc<ClientConfig>) -> TlsStream<TcpStream> {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.bind(from.parse().unwrap()).unwrap();
-    let stream = socket.connect(to).await.unwrap();
-    let name = ServerName::try_from(NAME).unwrap();
-    let stream = TlsConnector::from(config).connect(name, stream).await;
-    stream.unwrap()
-}
 
 /// How long a connection took to CONNACK, and a message to its PUBACK.
 async fn device(house: &House, from: &str, config: Arc<ClientConfig>) -> (Duration, Duration) {
@@ -93,7 +56,7 @@ async fn a_client_of_another_region_waits_by_the_table_and_others_do_not() {
         (delay, WEST, false),
         (None, EAST, false),
     ] {
-        let (server, client) = tls();
+        let (server, client) = pair();
         let what = format!("{from}, {delay:?}");
         let house = House::at(Service::default(), Limits::default(), server, (1, 1), delay).await;
         let ((connected, acknowledged), answered) = tokio::join!(

@@ -26,11 +26,16 @@ pub fn done(operation: &str, state: &RegistrationState) -> Bytes {
     write(operation, state.status, Some(state))
 }
 
-/// An error body with a new tracking id.
-pub fn error(code: u32, message: &str, now: SystemTime) -> Bytes {
+/// The reply to a lookup: the registration without an operation.
+pub fn state(state: &RegistrationState) -> Bytes {
+    bytes(state)
+}
+
+/// An error body.
+pub fn error(code: u32, message: &str, tracking_id: &str, now: SystemTime) -> Bytes {
     let body = ErrorBody {
         error_code: code,
-        tracking_id: uuid::Uuid::new_v4().to_string(),
+        tracking_id: tracking_id.into(),
         message: message.into(),
         timestamp_utc: now.into(),
     };

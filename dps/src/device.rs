@@ -1,8 +1,12 @@
-//! Devices on MQTT: who may connect, and what register and poll are answered.
+//! Devices at the desk: who may connect, and what register and poll are answered, over MQTT here and
+//! over HTTPS in [`https`].
 //!
-//! A connection is let in before its credential is judged, as Azure does it: a wrong token is
+//! An MQTT connection is let in before its credential is judged, as Azure does it: a wrong token is
 //! answered `401` to register, where every client looks for it. What may not enter: choosing hubs,
 //! requests to hubs.
+
+pub mod https;
+mod path;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -190,6 +194,15 @@ impl Desk {
     }
 
     fn done(&self, claims: &Claims, operation: &str, state: &RegistrationState) -> Reply {
+        Reply {
+            status: 200,
+            retry_after: None,
+            body: answer::done(operation, &self.shown(claims, state)),
+        }
+    }
+
+    /// A registration as this caller may see it.
+    fn shown(&self, claims: &Claims, state: &RegistrationState) -> RegistrationState {
         let mut shown = registration::shown_to_device(state, claims.api_version);
         let by_address = match self.assigned_hub_form {
             AssignedHubForm::Auto => claims.peer.server_name.is_none(),
@@ -200,11 +213,7 @@ impl Desk {
             let address = self.hubs.advertised(hub);
             *hub = address.map_or_else(|| std::mem::take(hub), |address| address.to_string());
         }
-        Reply {
-            status: 200,
-            retry_after: None,
-            body: answer::done(operation, &shown),
-        }
+        shown
     }
 
     /// A disabled enrollment answers at once, and leaves a record behind.
@@ -280,12 +289,17 @@ impl Desk {
     }
 
     fn refuse(&self, who: &Registrant, refused: Refused) -> Reply {
+        let reply = self.failure(&refused, &uuid::Uuid::new_v4().to_string());
         self.record(who, Operation::Registration, refused.refusal);
+        reply
+    }
+
+    fn failure(&self, refused: &Refused, tracking_id: &str) -> Reply {
         let throttled = refused.code == THROTTLED;
         Reply {
             status: u16::try_from(refused.code / 1000).expect("codes have six digits"),
             retry_after: throttled.then_some(self.retry_after),
-            body: answer::error(refused.code, refused.message, self.clock.utc()),
+            body: answer::error(refused.code, refused.message, tracking_id, self.clock.utc()),
         }
     }
 
@@ -317,7 +331,7 @@ fn check_body(claims: &Claims, body: &[u8]) -> Result<Option<Box<RawValue>>, Ref
         )));
     }
     if request.tpm.is_some() {
-        return Err(unauthorized(explain::tpm_over_mqtt()));
+        return Err(unauthorized(explain::tpm_not_simulated()));
     }
     if request.csr.is_some() || request.client_certificate_csr.is_some() {
         return Err(bad(explain::csr_not_simulated()));

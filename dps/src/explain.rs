@@ -5,6 +5,8 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use azimuth_broker::{Answer, Refusal};
+use azimuth_wire::api_version::InvalidApiVersion;
+use azimuth_wire::registration_id::InvalidRegistrationId;
 use azimuth_wire::sas::{CLOCK_SKEW_SECONDS, Malformed};
 use azimuth_wire::time::Timestamp;
 use azimuth_wire::user_name::InvalidUserName;
@@ -16,6 +18,7 @@ use crate::attestation::Rejection;
 use crate::linked_hub::HubError;
 
 const UNAUTHORIZED: Answer = Answer::Response(401);
+const BAD_REQUEST: Answer = Answer::Response(400);
 const NOT_AUTHORIZED: Answer = Answer::Connack(5);
 
 pub fn unknown_scope(given: &IdScope, ours: &IdScope) -> Refusal {
@@ -53,7 +56,8 @@ pub fn unknown_api_version(given: impl std::fmt::Display) -> Refusal {
 }
 
 pub fn no_credentials() -> Refusal {
-    let sentence = "the CONNECT has neither a password (a SAS token) nor a client certificate";
+    let sentence = "the device sent neither a SAS token nor a client certificate; over MQTT the token is the password, \
+        over HTTPS it stands in Authorization";
     Refusal::new("no-credentials", NOT_AUTHORIZED, sentence)
 }
 
@@ -64,7 +68,7 @@ pub fn certificate_not_simulated() -> Refusal {
 }
 
 pub fn malformed_token(error: Malformed) -> Refusal {
-    let sentence = format!("the password is not a SAS token: {error}");
+    let sentence = format!("the credential is not a SAS token: {error}");
     Refusal::new("malformed-token", UNAUTHORIZED, sentence)
 }
 
@@ -141,6 +145,37 @@ pub fn unknown_operation(operation: &str) -> Refusal {
     Refusal::new("unknown-operation", Answer::Response(404), sentence)
 }
 
+/// Over HTTPS the parts of a user name are looked at one by one.
+pub fn bad_registration_id(error: &InvalidRegistrationId) -> Refusal {
+    Refusal::new("bad-registration-id", BAD_REQUEST, error.to_string())
+}
+
+pub fn bad_api_version(error: &InvalidApiVersion) -> Refusal {
+    Refusal::new("bad-api-version", BAD_REQUEST, error.to_string())
+}
+
+pub fn no_api_version() -> Refusal {
+    let sentence = "the query parameter api-version is missing; use 2019-03-31 or 2021-06-01";
+    Refusal::new("bad-api-version", BAD_REQUEST, sentence)
+}
+
+pub fn method_not_allowed(method: impl std::fmt::Display) -> Refusal {
+    let sentence = format!(
+        "{method} is not for this path: a device registers with PUT, polls with GET and looks up with POST"
+    );
+    Refusal::new("method-not-allowed", Answer::Response(405), sentence)
+}
+
+pub fn body_not_read(most: usize) -> Refusal {
+    let sentence = format!("the body of register is longer than {most} bytes, or broke off");
+    Refusal::new("oversize", BAD_REQUEST, sentence)
+}
+
+pub fn never_registered(id: &RegistrationId) -> Refusal {
+    let sentence = format!("{id} has never registered, or its registration was deleted");
+    Refusal::new("never-registered", Answer::Response(404), sentence)
+}
+
 pub fn bad_body(error: &serde_json::Error) -> Refusal {
     let sentence =
         format!("the body of register is not the JSON of a registration request: {error}");
@@ -159,9 +194,9 @@ pub fn other_registration(given: &str, id: &RegistrationId) -> Refusal {
     Refusal::new("registration-id-mismatch", UNAUTHORIZED, sentence)
 }
 
-pub fn tpm_over_mqtt() -> Refusal {
-    let sentence = "TPM attestation is not offered over MQTT";
-    Refusal::new("tpm-over-mqtt", UNAUTHORIZED, sentence)
+pub fn tpm_not_simulated() -> Refusal {
+    let sentence = "TPM attestation is not simulated yet; Azure offers it over HTTPS and AMQP, never over MQTT";
+    Refusal::new("not-supported", UNAUTHORIZED, sentence)
 }
 
 pub fn csr_not_simulated() -> Refusal {

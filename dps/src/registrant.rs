@@ -1,6 +1,6 @@
-//! A device on the line of a DPS: what its CONNECT claims.
+//! A device at a DPS: what its CONNECT, or its request over HTTPS, claims.
 //!
-//! Read once, when it connects. What may not enter: whether the claim is true.
+//! Read once, when it connects or asks. What may not enter: whether the claim is true.
 
 use std::sync::Arc;
 
@@ -56,24 +56,34 @@ impl Registrant {
         if name.id_scope != *id_scope {
             return Err(explain::unknown_scope(&name.id_scope, id_scope));
         }
-        if !known(name.api_version) {
-            return Err(explain::unknown_api_version(name.api_version));
-        }
-        let password = hello.password.filter(|password| !password.0.is_empty());
-        let credential = match password {
-            Some(password) => Credential::Token(SasToken::parse(&password.0)),
-            None if !hello.peer.certificates.is_empty() => Credential::Certificate,
-            None => return Err(explain::no_credentials()),
-        };
-        Ok(Self(Arc::new(Claims {
-            owner: Owner::new(&name.registration_id.folded()),
-            resource: format!("{id_scope}/registrations/{}", name.registration_id),
-            registration_id: name.registration_id,
-            api_version: name.api_version,
+        check_api_version(name.api_version)?;
+        let password = hello.password.as_ref().map(|password| password.0.as_str());
+        let credential = credential(password, &hello.peer)?;
+        Ok(Self::new(
+            id_scope,
+            name.registration_id,
+            name.api_version,
             credential,
-            peer: hello.peer,
+            hello.peer,
+        ))
+    }
+
+    pub fn new(
+        id_scope: &IdScope,
+        registration_id: RegistrationId,
+        api_version: ApiVersion,
+        credential: Credential,
+        peer: Arc<Peer>,
+    ) -> Self {
+        Self(Arc::new(Claims {
+            owner: Owner::new(&registration_id.folded()),
+            resource: format!("{id_scope}/registrations/{registration_id}"),
+            registration_id,
+            api_version,
+            credential,
+            peer,
             proven: Mutex::default(),
-        })))
+        }))
     }
 }
 
@@ -89,6 +99,23 @@ impl std::fmt::Debug for Registrant {
             .field(&self.0.registration_id)
             .finish()
     }
+}
+
+/// What a device brought: a token where there is one, else the certificate of its connection.
+pub fn credential(token: Option<&str>, peer: &Peer) -> Result<Credential, Refusal> {
+    match token.filter(|token| !token.is_empty()) {
+        Some(token) => Ok(Credential::Token(SasToken::parse(token))),
+        None if !peer.certificates.is_empty() => Ok(Credential::Certificate),
+        None => Err(explain::no_credentials()),
+    }
+}
+
+/// Refuses a version that Azure never had.
+pub fn check_api_version(version: ApiVersion) -> Result<(), Refusal> {
+    if known(version) {
+        return Ok(());
+    }
+    Err(explain::unknown_api_version(version))
 }
 
 /// One of Azure's, or newer than all of them.

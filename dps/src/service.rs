@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::assigner::Assigner;
 use crate::config::{DpsConfig, LinkedHubConfig, PolicyKeySource};
-use crate::device::Desk;
+use crate::device::{self, Desk};
 use crate::enrollment::{Enrollments, Entry, random_key};
 use crate::error::Error;
 use crate::linked_hubs::LinkedHubs;
@@ -244,15 +244,17 @@ async fn open(
         tls: config.tls,
         mqtt: config.mqtt,
         https: config.https,
+        // Python, Node and C; C#; Java.
+        websocket: &["/$iothub/websocket", "/", "/mqtt"],
         lanes: 1,
         // Azure's global endpoint is everywhere: no device is far from it.
         delay: None,
         limits: config.limits,
     };
     let behind = Behind {
-        backend: desk,
+        backend: desk.clone(),
         consumer: Box::new(Nothing),
-        http: rest::router(office),
+        http: device::https::before(rest::router(office), desk.clone()),
         presence: Arc::new(Presence::new()),
         ledger,
         clock,

@@ -115,12 +115,22 @@ def eventually(condition, seconds=30):
         time.sleep(0.2)
 
 
+def pytest_collection_modifyitems(items):
+    """Two projects cannot have the same subnets: the tutorial runs before the shared one is there."""
+    items.sort(key=lambda item: "compose" in item.fixturenames)
+
+
 @pytest.fixture(scope="session")
-def compose(tmp_path_factory):
+def built():
+    """The image, from the Dockerfile."""
+    if "AZIMUTH_TEST_NO_BUILD" not in os.environ:
+        Compose()("build", "dps", timeout=1800)
+
+
+@pytest.fixture(scope="session")
+def compose(tmp_path_factory, built):
     compose = Compose(TEST_FOLDER=str(tmp_path_factory.mktemp("containers")))
     compose("down", "-v", "--remove-orphans")
-    if "AZIMUTH_TEST_NO_BUILD" not in os.environ:
-        compose("build", timeout=1800)
     compose("up", "-d", "hub-east", "hub-west", "dps", timeout=180)
     compose.healthy("hub-east", "hub-west", "dps")
     yield compose

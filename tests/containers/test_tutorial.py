@@ -41,7 +41,7 @@ def test_steps_are_read_as_a_reader_would():
     assert not pattern(["one"]).fullmatch("one\nmore\n")
 
 
-def test_the_tutorial_does_what_it_shows(tmp_path):
+def test_the_tutorial_does_what_it_shows(tmp_path, built):
     # A folder of its own, so that the project has a name of its own; the image is built already.
     for name in ("docker-compose.yml", "compose.toml", "Dockerfile"):
         shutil.copy(ROOT / name, tmp_path)
@@ -53,7 +53,7 @@ def test_the_tutorial_does_what_it_shows(tmp_path):
     done = steps((ROOT / "docs" / "tutorial.md").read_text())
     assert len(done) > 15
     for command, _ in done:
-        script += f"{{ {command}\n}} </dev/null 2>&1; printf '\\x1e%d\\x1e' $?\n"
+        script += f"{{ {command}\n}} </dev/null 2>&1; code=$?; printf '\\x1e%d\\x1e' $code; [ $code = 0 ] || exit\n"
     try:
         ran = subprocess.run(["bash", "-c", script], cwd=tmp_path, env=environment, text=True, timeout=600,
                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)

@@ -2,6 +2,8 @@
 //! client over a duplex stream.
 #![allow(dead_code, clippy::unwrap_used, clippy::disallowed_methods)]
 
+pub mod secure;
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -271,6 +273,7 @@ impl House {
             tls,
             mqtt: local(mqtt),
             https: local(https),
+            websocket: &["/$iothub/websocket"],
             lanes: 4,
             delay,
             limits,

@@ -1,4 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
+mod https;
+
 use std::time::UNIX_EPOCH;
 
 use azimuth_broker::{Answer, Peer, Secret};
@@ -230,7 +232,7 @@ async fn each_connect_that_is_refused_says_why() {
             None,
             5,
             "no-credentials",
-            "neither a password",
+            "neither a SAS token",
         ),
         (
             Some(good),
@@ -238,7 +240,7 @@ async fn each_connect_that_is_refused_says_why() {
             Some(""),
             5,
             "no-credentials",
-            "neither a password",
+            "neither a SAS token",
         ),
         (
             Some("0ne00002193/registrations/dev-1/api-version=2020-01-01"),
@@ -429,7 +431,7 @@ async fn each_registration_that_is_refused_says_why() {
             at("dev-1", good.clone(), later),
             r#"{"tpm":{}}"#,
             401,
-            "tpm-over-mqtt",
+            "not-supported",
             "TPM",
         ),
         (

@@ -159,6 +159,8 @@ pub async fn open(
         tls: config.tls,
         mqtt: config.mqtt,
         https: config.https,
+        // .NET and Java add a query when they show no certificate; none is ever demanded.
+        websocket: &["/$iothub/websocket"],
         lanes,
         delay: config
             .simulated_latency

@@ -102,7 +102,7 @@ impl House {
         let https: &SocketAddr = hub.https().first().context("the hub listens nowhere")?;
         let string = azimuth_hub::published_connection_string("hub1", HUB);
         let mut link = LinkedHubConfig::new(string.parse()?, "eastus");
-        link.address = Some(https.ip());
+        link.dial = Some(https.ip());
         link.https_port = https.port();
         let key = group_key();
         let keys = json!({ "primaryKey": key.reveal(), "secondaryKey": key.reveal() });
