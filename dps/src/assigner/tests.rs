@@ -149,6 +149,29 @@ async fn a_device_gets_a_hub_an_identity_and_a_record() {
 }
 
 #[tokio::test]
+async fn a_device_id_of_its_own_and_the_edge_capability_are_written_to_the_hub() {
+    let trust = Trust::new();
+    let (a, _) = hubs(&trust).await;
+    let works = Works::open(trust, &[a.link()]).await;
+    let edge = |iot_edge| {
+        let mut job = works.job("reg-1", "");
+        let terms = Arc::get_mut(&mut job.terms).unwrap();
+        terms.device_id = Some("Device:1".parse().unwrap());
+        terms.iot_edge = iot_edge;
+        job
+    };
+    for iot_edge in [true, true, false] {
+        let state = works.submit(edge(iot_edge)).await;
+        assert_eq!(state.status, RegistrationStatus::Assigned);
+        assert_eq!(state.registration_id.as_str(), "reg-1");
+        assert_eq!(state.device_id, Some("Device:1".parse().unwrap()));
+        let device = a.devices.lock()["Device:1"].1.clone();
+        assert_eq!(device["capabilities"]["iotEdge"], iot_edge);
+    }
+    assert!(!a.has("reg-1"));
+}
+
+#[tokio::test]
 async fn a_device_moves_when_its_enrollment_says_so() {
     let trust = Trust::new();
     let (a, b) = hubs(&trust).await;

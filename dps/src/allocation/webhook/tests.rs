@@ -106,7 +106,8 @@ fn answers_mean_what_azure_says() {
     let good = good.to_string();
     let failed = |code| Err(Some(code));
     let shouted = r#"{"iotHubHostName":"CONTOSO-HUB-EAST.azure-devices.net","initialTwin":null}"#;
-    let rows: [(u16, &str, Result<&Chosen, Option<u32>>); 13] = [
+    type Row<'a> = (u16, &'a str, Result<&'a Chosen, Option<u32>>);
+    let rows: [Row<'_>; 13] = [
         (200, &good, Ok(&chosen)),
         (200, shouted, Ok(&bare)),
         (200, "{}", failed(400_208)),
