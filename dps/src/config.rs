@@ -12,6 +12,8 @@ use azimuth_wire::IdScope;
 use azimuth_wire::connection_string::ConnectionString;
 use azimuth_wire::enrollment::{AllocationPolicy, EnrollmentGroup, IndividualEnrollment};
 
+use crate::quota::Quotas;
+
 /// Everything a DPS needs to know.
 #[derive(Debug, Clone)]
 pub struct DpsConfig {
@@ -117,6 +119,8 @@ pub struct Pace {
     pub webhook_timeout: Duration,
     /// The first wait before a webhook is asked again; the others are 10, 19, 28 … times as long.
     pub webhook_retry: Duration,
+    /// `None`: registrations and polls are as many as devices send.
+    pub quotas: Option<Quotas>,
     /// How long an operation can be polled from memory; its record can be for ever.
     pub operation_life: Duration,
 }
@@ -131,6 +135,7 @@ impl Default for Pace {
             hub_retry: Duration::from_secs(1),
             webhook_timeout: Duration::from_secs(30),
             webhook_retry: Duration::from_secs(1),
+            quotas: None,
             operation_life: Duration::from_secs(1800),
         }
     }

@@ -9,7 +9,7 @@ pub mod https;
 mod path;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use azimuth_broker::{
     Admission, Backend, CloseReason, Granted, Hello, Inward, Ledger, Line, Operation, Outbound,
@@ -37,6 +37,7 @@ use crate::error::{
 use crate::explain;
 use crate::linked_hubs::LinkedHubs;
 use crate::operation::{OperationId, Operations, Standing};
+use crate::quota::{Beyond, Meter};
 use crate::records;
 use crate::registrant::{Claims, Credential, Proven, Registrant};
 use crate::registration::{self, Outcome, Record};
@@ -51,6 +52,7 @@ pub struct Desk {
     pub ledger: Arc<Ledger>,
     pub clock: Arc<dyn Clock>,
     pub retry_after: u32,
+    pub quotas: Option<Meter>,
     pub assigned_hub_form: AssignedHubForm,
     pub hubs: Arc<LinkedHubs>,
 }
@@ -132,6 +134,7 @@ impl Desk {
         let claims = &*who.0;
         let payload = check_body(claims, body)?;
         let proven = self.proven(claims)?;
+        self.within(Meter::registration, claims)?;
         if !proven.terms.enabled {
             return Ok(self.disabled(who, &proven.terms));
         }
@@ -166,6 +169,7 @@ impl Desk {
     fn poll(&self, who: &Registrant, operation: &str) -> Result<Reply, Refused> {
         let claims = &*who.0;
         self.proven(claims)?;
+        self.within(Meter::poll, claims)?;
         let key = claims.owner.as_str();
         let standing = match operation.parse() {
             Ok(id) => self.operations.poll(key, id),
@@ -191,6 +195,19 @@ impl Desk {
                 Ok(self.done(claims, operation, &record.state))
             }
         }
+    }
+
+    /// Counts a call of a device that proved itself: nobody uses up another's quota.
+    fn within(
+        &self,
+        count: fn(&Meter, &str, Instant) -> Result<(), Beyond>,
+        claims: &Claims,
+    ) -> Result<(), Refused> {
+        let Some(meter) = &self.quotas else {
+            return Ok(());
+        };
+        let counted = count(meter, claims.owner.as_str(), self.clock.now());
+        counted.map_err(|beyond| throttled(explain::beyond(beyond)))
     }
 
     fn done(&self, claims: &Claims, operation: &str, state: &RegistrationState) -> Reply {
@@ -348,10 +365,14 @@ fn unauthorized(refusal: Refusal) -> Refused {
 }
 
 fn busy() -> Refused {
+    throttled(explain::busy())
+}
+
+fn throttled(refusal: Refusal) -> Refused {
     Refused {
         code: THROTTLED,
         message: "Operations are being throttled for this tenant.",
-        refusal: explain::busy(),
+        refusal,
     }
 }
 

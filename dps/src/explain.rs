@@ -16,6 +16,7 @@ use crate::allocation::NoHub;
 use crate::allocation::webhook::Failure;
 use crate::attestation::Rejection;
 use crate::linked_hub::HubError;
+use crate::quota::Beyond;
 
 const UNAUTHORIZED: Answer = Answer::Response(401);
 const BAD_REQUEST: Answer = Answer::Response(400);
@@ -207,6 +208,16 @@ pub fn csr_not_simulated() -> Refusal {
 pub fn busy() -> Refusal {
     let sentence = "too many registrations are under way; the device is asked to come back";
     Refusal::new("busy", Answer::Response(429), sentence)
+}
+
+pub fn beyond(beyond: Beyond) -> Refusal {
+    let (who, rate) = match beyond {
+        Beyond::Registrations(rate) => ("all devices together may register", rate),
+        Beyond::DeviceCalls(rate) => ("one device may register, and poll,", rate),
+    };
+    let (calls, seconds) = (rate.calls, rate.per.as_secs());
+    let sentence = format!("{who} {calls} times in {seconds} s; wait as long as retry-after says");
+    Refusal::new("throttled", Answer::Response(429), sentence)
 }
 
 pub fn store_failed(error: &crate::Error) -> Refusal {

@@ -28,6 +28,7 @@ mod fingerprint;
 mod linked_hub;
 mod linked_hubs;
 pub mod operation;
+pub mod quota;
 mod records;
 mod registrant;
 pub mod registration;

@@ -23,6 +23,7 @@ use crate::enrollment::{Enrollments, Entry, random_key};
 use crate::error::Error;
 use crate::linked_hubs::LinkedHubs;
 use crate::operation::Operations;
+use crate::quota::Meter;
 use crate::records;
 use crate::rest::{self, Office};
 use crate::webhooks::Webhooks;
@@ -215,6 +216,7 @@ async fn open(
         ledger: ledger.clone(),
         clock: clock.clone(),
         retry_after: config.pace.retry_after,
+        quotas: config.pace.quotas.map(Meter::new),
         assigned_hub_form: config.assigned_hub_form,
         hubs: hubs.clone(),
     });

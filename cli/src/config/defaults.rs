@@ -58,6 +58,7 @@ impl Default for DpsSection {
             linked_hubs: Vec::new(),
             assigning_polls: 1,
             retry_after: 3,
+            quotas: super::Quotas::None,
         }
     }
 }
