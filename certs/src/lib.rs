@@ -35,5 +35,8 @@ pub use names::ServerNames;
 pub use possession::{VerificationCode, check_possession};
 pub use server::{Renewal, ServerIdentity};
 pub use thumbprint::Thumbprint;
-pub use tls::{KeyChoice, client_config, client_config_with_certificate, without_resumption};
+pub use tls::{
+    KeyChoice, client_config, client_config_with_certificate, client_config_with_system_roots,
+    without_resumption,
+};
 pub use trust::{Runtime, TrustFiles, bundle, c_header, one_line, trust_rows};

@@ -72,6 +72,16 @@ pub fn client_config(roots_pem: Option<&str>) -> Result<ClientConfig, Error> {
     Ok(client_builder(roots_pem)?.with_no_client_auth())
 }
 
+/// As [`client_config`], and trusts whom the system trusts besides: for servers that are not ours.
+///
+/// A system without a list, such as an empty container, adds nothing.
+pub fn client_config_with_system_roots(roots_pem: &str) -> Result<ClientConfig, Error> {
+    let mut roots = roots(roots_pem)?;
+    let system = rustls_native_certs::load_native_certs();
+    roots.add_parsable_certificates(system.certs);
+    Ok(trusting(roots)?.with_no_client_auth())
+}
+
 /// As [`client_config`], with a certificate to show when the server asks.
 pub fn client_config_with_certificate(
     roots_pem: Option<&str>,
@@ -91,12 +101,19 @@ pub fn without_resumption(mut config: ClientConfig) -> ClientConfig {
 type ClientBuilder = rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert>;
 
 fn client_builder(roots_pem: Option<&str>) -> Result<ClientBuilder, Error> {
-    let roots_pem = roots_pem.ok_or(Error::NoRoots)?;
+    trusting(roots(roots_pem.ok_or(Error::NoRoots)?)?)
+}
+
+fn roots(roots_pem: &str) -> Result<RootCertStore, Error> {
     let mut roots = RootCertStore::empty();
     for root in Certificate::read_all(roots_pem.as_bytes())? {
         let der = CertificateDer::from(root.der()).into_owned();
         roots.add(der).map_err(Error::Tls)?;
     }
+    Ok(roots)
+}
+
+fn trusting(roots: RootCertStore) -> Result<ClientBuilder, Error> {
     let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()))
         .with_protocol_versions(VERSIONS)
         .map_err(Error::Tls)?;

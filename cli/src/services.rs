@@ -24,7 +24,9 @@ use azimuth_wire::policy::DpsRights;
 use serde_json::{Value, json};
 
 use crate::certificates;
-use crate::config::{Allocation, Config, GLOBAL_DPS, HubSection, LinkedHubSection, TUTORIAL_KEY};
+use crate::config::{
+    Allocation, Config, GLOBAL_DPS, HubSection, LinkedHubSection, Quotas, TUTORIAL_KEY,
+};
 use crate::paste::{DpsPaste, GroupPaste, HubPaste, Paste};
 
 /// Starts a hub of the configuration.
@@ -121,6 +123,10 @@ pub fn start_dps(
         pace: Pace {
             retry_after: config.dps.retry_after,
             assigning_polls: config.dps.assigning_polls,
+            quotas: match config.dps.quotas {
+                Quotas::None => None,
+                Quotas::Azure => Some(azimuth_dps::quota::Quotas::AZURE),
+            },
             ..Pace::default()
         },
         limits: Limits::default(),

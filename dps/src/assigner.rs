@@ -16,12 +16,14 @@ use azimuth_wire::api_version::ApiVersion;
 use azimuth_wire::enrollment::AllocationPolicy;
 use azimuth_wire::registration::{RegistrationState, RegistrationStatus};
 use azimuth_wire::{DeviceId, RegistrationId};
-use serde_json::json;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::allocation::{self, Applicant, Candidate, NoHub};
+use crate::allocation::webhook::Chosen;
+use crate::allocation::{self, Applicant, NoHub};
 use crate::attestation::HubCredential;
 use crate::config::Pace;
 use crate::enrollment::Terms;
@@ -32,6 +34,9 @@ use crate::linked_hubs::{LinkedHubs, find};
 use crate::operation::{OperationId, Operations};
 use crate::records;
 use crate::registration::{self, Decision, Outcome, Record};
+use crate::webhooks::Webhooks;
+
+mod custom;
 
 /// A registration that was taken and has to be carried out.
 #[derive(Debug)]
@@ -43,6 +48,8 @@ pub struct Job {
     pub credential: HubCredential,
     pub caller: ApiVersion,
     pub remote: SocketAddr,
+    /// For the webhook of custom allocation.
+    pub payload: Option<Box<RawValue>>,
     /// What ends with it, oldest first.
     pub operations: Vec<OperationId>,
     pub begun: Instant,
@@ -53,6 +60,7 @@ pub struct Assigner {
     pub store: Arc<dyn Store>,
     pub operations: Arc<Operations>,
     pub hubs: Arc<LinkedHubs>,
+    pub webhooks: Webhooks,
     pub regions: Regions,
     pub allocation: AllocationPolicy,
     pub pace: Pace,
@@ -123,8 +131,12 @@ impl Assigner {
     async fn registered(&self, job: &Job) -> Result<RegistrationState, crate::Error> {
         let before = records::registration(&*self.store, &job.key)?;
         let state_before = before.as_ref().map(|record| &record.state);
-        let outcome = self.outcome(job, state_before).await;
+        let (outcome, payload) = match self.outcome(job, state_before).await {
+            Ok(assigned) => assigned,
+            Err(outcome) => (outcome, None),
+        };
         let mut state = self.state(job, state_before, outcome);
+        state.payload = payload;
         if state.status == RegistrationStatus::Assigned {
             state.x509 = x509(job);
         }
@@ -142,28 +154,29 @@ impl Assigner {
         Ok(state)
     }
 
-    async fn outcome(&self, job: &Job, before: Option<&RegistrationState>) -> Outcome {
+    /// How a registration ends, and what the webhook has for the device.
+    async fn outcome(
+        &self,
+        job: &Job,
+        before: Option<&RegistrationState>,
+    ) -> Result<(Outcome, Option<Value>), Outcome> {
         // One set for the whole registration: what is linked or unlinked meanwhile is for the next.
         let hubs = self.hubs.live();
-        let chosen = match self.choose(job, &hubs) {
-            Ok(chosen) => chosen.host,
-            Err(why) => {
-                self.refuse(job, explain::no_hub(&job.registration_id, why));
-                return no_hub(why);
-            }
-        };
+        let device = device_id(job)?;
         let present = before.and_then(|state| state.assigned_hub.as_deref());
-        let decision = registration::decide(present, chosen, job.terms.reprovision, job.caller);
-        let device = device_id(job);
-        let device = match device {
-            Ok(device) => device,
-            Err(outcome) => return outcome,
+        let chosen = match &job.terms.custom {
+            Some(custom) => {
+                let stays = registration::stays(job.terms.reprovision, job.caller);
+                let stays = present.filter(|_| stays);
+                self.custom(job, custom, before, &hubs, stays).await?
+            }
+            None => self.choose(job, &hubs)?,
         };
+        let policy = job.terms.reprovision;
+        let decision = registration::decide(present, &chosen.hub, policy, job.caller);
         // A hub that is linked no more is only named, never asked.
-        if let Some(hub) = find(&hubs, decision.hub())
-            && let Err(outcome) = self.write(job, hub, decision, &device).await
-        {
-            return outcome;
+        if let Some(hub) = find(&hubs, decision.hub()) {
+            self.write(job, hub, decision, &device).await?;
         }
         if let Decision::Move { from, .. } = decision {
             let old = before.and_then(|state| state.device_id.as_ref());
@@ -171,21 +184,31 @@ impl Assigner {
                 self.leave(job, hub, old.unwrap_or(&device)).await;
             }
         }
-        Outcome::Assigned {
+        let assigned = Outcome::Assigned {
             hub: decision.hub().into(),
             device,
             substatus: decision.substatus(),
-        }
+        };
+        Ok((assigned, chosen.payload))
     }
 
-    fn choose<'a>(&self, job: &Job, hubs: &'a [Arc<LinkedHub>]) -> Result<Candidate<'a>, NoHub> {
+    fn choose(&self, job: &Job, hubs: &[Arc<LinkedHub>]) -> Result<Chosen, Outcome> {
         let linked: Vec<_> = hubs.iter().map(|hub| hub.candidate()).collect();
         let applicant = Applicant {
             registration_id: &job.key,
             region: self.regions.of(job.remote.ip()),
         };
         let policy = job.terms.allocation.unwrap_or(self.allocation);
-        allocation::choose(policy, applicant, &linked, &job.terms.hubs, &self.regions)
+        let chosen = allocation::choose(policy, applicant, &linked, &job.terms.hubs, &self.regions);
+        let hub = chosen.map_err(|why| {
+            self.refuse(job, explain::no_hub(&job.registration_id, why));
+            no_hub(why)
+        })?;
+        Ok(Chosen {
+            hub: hub.host.into(),
+            initial_twin: None,
+            payload: None,
+        })
     }
 
     async fn write(
@@ -299,10 +322,11 @@ fn failed(code: u32, message: &str) -> Outcome {
 
 fn no_hub(why: NoHub) -> Outcome {
     match why {
-        NoHub::NoneLinked | NoHub::NoneOfTheNamed | NoHub::AllExcluded | NoHub::NotOne => {
-            failed(NO_HUB, "IoTHub not found.")
-        }
-        NoHub::Custom => failed(400_207, "Custom allocation is not simulated yet."),
+        NoHub::NoneLinked
+        | NoHub::NoneOfTheNamed
+        | NoHub::AllExcluded
+        | NoHub::NotOne
+        | NoHub::Custom => failed(NO_HUB, "IoTHub not found."),
     }
 }
 

@@ -13,6 +13,8 @@ use azimuth_wire::enrollment::{AllocationPolicy, EnrollmentGroup, IndividualEnro
 use azimuth_wire::policy::DpsRights;
 use azimuth_wire::{IdScope, SymmetricKey};
 
+use crate::quota::Quotas;
+
 /// Everything a DPS needs to know.
 #[derive(Debug, Clone)]
 pub struct DpsConfig {
@@ -138,6 +140,12 @@ pub struct Pace {
     pub assignment_timeout: Duration,
     /// The first wait before a hub is asked again; doubles up to thirty times itself.
     pub hub_retry: Duration,
+    /// One request to a webhook of custom allocation.
+    pub webhook_timeout: Duration,
+    /// The first wait before a webhook is asked again; the others are 10, 19, 28 … times as long.
+    pub webhook_retry: Duration,
+    /// `None`: registrations and polls are as many as devices send.
+    pub quotas: Option<Quotas>,
     /// How long an operation can be polled from memory; its record can be for ever.
     pub operation_life: Duration,
 }
@@ -150,6 +158,9 @@ impl Default for Pace {
             hub_timeout: Duration::from_secs(15),
             assignment_timeout: Duration::from_secs(600),
             hub_retry: Duration::from_secs(1),
+            webhook_timeout: Duration::from_secs(30),
+            webhook_retry: Duration::from_secs(1),
+            quotas: None,
             operation_life: Duration::from_secs(1800),
         }
     }

@@ -9,7 +9,7 @@ pub mod https;
 mod path;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use azimuth_broker::{
     Admission, Backend, CloseReason, Granted, Hello, Inward, Ledger, Line, Operation, Outbound,
@@ -24,6 +24,7 @@ use azimuth_wire::sas::{CLOCK_SKEW_SECONDS, SasToken};
 use azimuth_wire::time::unix_seconds;
 use azimuth_wire::topic::dps::{RESPONSES, RequestTopic, ResponseTopic};
 use bytes::Bytes;
+use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 
 use crate::answer;
@@ -38,6 +39,7 @@ use crate::error::{
 use crate::explain;
 use crate::linked_hubs::LinkedHubs;
 use crate::operation::{OperationId, Operations, Standing};
+use crate::quota::{Beyond, Meter};
 use crate::records;
 use crate::registrant::{Claims, Credential, Proven, Registrant};
 use crate::registration::{self, Outcome, Record};
@@ -53,6 +55,7 @@ pub struct Desk {
     pub ledger: Arc<Ledger>,
     pub clock: Arc<dyn Clock>,
     pub retry_after: u32,
+    pub quotas: Option<Meter>,
     pub assigned_hub_form: AssignedHubForm,
     pub hubs: Arc<LinkedHubs>,
 }
@@ -132,8 +135,9 @@ impl Backend for Desk {
 impl Desk {
     fn register(&self, who: &Registrant, body: &[u8]) -> Result<Reply, Refused> {
         let claims = &*who.0;
-        check_body(claims, body)?;
+        let payload = check_body(claims, body)?;
         let proven = self.proven(claims)?;
+        self.within(Meter::registration, claims)?;
         if !proven.terms.enabled {
             return Ok(self.disabled(who, &proven.terms));
         }
@@ -150,6 +154,7 @@ impl Desk {
             credential: proven.credential.clone(),
             caller: claims.api_version,
             remote: claims.peer.remote,
+            payload: proven.terms.custom.as_ref().and(payload),
             operations: vec![operation],
             begun: now,
         };
@@ -167,6 +172,7 @@ impl Desk {
     fn poll(&self, who: &Registrant, operation: &str) -> Result<Reply, Refused> {
         let claims = &*who.0;
         self.proven(claims)?;
+        self.within(Meter::poll, claims)?;
         let key = claims.owner.as_str();
         let standing = match operation.parse() {
             Ok(id) => self.operations.poll(key, id),
@@ -192,6 +198,19 @@ impl Desk {
                 Ok(self.done(claims, operation, &record.state))
             }
         }
+    }
+
+    /// Counts a call of a device that proved itself: nobody uses up another's quota.
+    fn within(
+        &self,
+        count: fn(&Meter, &str, Instant) -> Result<(), Beyond>,
+        claims: &Claims,
+    ) -> Result<(), Refused> {
+        let Some(meter) = &self.quotas else {
+            return Ok(());
+        };
+        let counted = count(meter, claims.owner.as_str(), self.clock.now());
+        counted.map_err(|beyond| throttled(explain::beyond(beyond)))
     }
 
     fn done(&self, claims: &Claims, operation: &str, state: &RegistrationState) -> Reply {
@@ -341,7 +360,8 @@ impl Desk {
     }
 }
 
-fn check_body(claims: &Claims, body: &[u8]) -> Result<(), Refused> {
+/// What the device sends along, where the body is right.
+fn check_body(claims: &Claims, body: &[u8]) -> Result<Option<Box<RawValue>>, Refused> {
     let bad = |refusal| Refused {
         code: BAD_REQUEST,
         message: "Bad Request",
@@ -365,7 +385,7 @@ fn check_body(claims: &Claims, body: &[u8]) -> Result<(), Refused> {
     if request.csr.is_some() || request.client_certificate_csr.is_some() {
         return Err(bad(explain::csr_not_simulated()));
     }
-    Ok(())
+    Ok(request.payload.map(ToOwned::to_owned))
 }
 
 fn unauthorized(refusal: Refusal) -> Refused {
@@ -377,10 +397,14 @@ fn unauthorized(refusal: Refusal) -> Refused {
 }
 
 fn busy() -> Refused {
+    throttled(explain::busy())
+}
+
+fn throttled(refusal: Refusal) -> Refused {
     Refused {
         code: THROTTLED,
         message: "Operations are being throttled for this tenant.",
-        refusal: explain::busy(),
+        refusal,
     }
 }
 

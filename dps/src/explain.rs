@@ -15,8 +15,10 @@ use azimuth_wire::user_name::InvalidUserName;
 use azimuth_wire::{IdScope, RegistrationId};
 
 use crate::allocation::NoHub;
+use crate::allocation::webhook::Failure;
 use crate::attestation::Rejection;
 use crate::linked_hub::HubError;
+use crate::quota::Beyond;
 
 pub use x509::{certificate_rejected, other_common_name, unreadable_certificate};
 
@@ -206,6 +208,16 @@ pub fn busy() -> Refusal {
     Refusal::new("busy", Answer::Response(429), sentence)
 }
 
+pub fn beyond(beyond: Beyond) -> Refusal {
+    let (who, rate) = match beyond {
+        Beyond::Registrations(rate) => ("all devices together may register", rate),
+        Beyond::DeviceCalls(rate) => ("one device may register, and poll,", rate),
+    };
+    let (calls, seconds) = (rate.calls, rate.per.as_secs());
+    let sentence = format!("{who} {calls} times in {seconds} s; wait as long as retry-after says");
+    Refusal::new("throttled", Answer::Response(429), sentence)
+}
+
 pub fn store_failed(error: &crate::Error) -> Refusal {
     Refusal::new(
         "store-failed",
@@ -222,10 +234,20 @@ pub fn no_hub(id: &RegistrationId, why: NoHub) -> Refusal {
             "every linked hub is kept out of allocation (applyAllocationPolicy is false)"
         }
         NoHub::NotOne => "static allocation needs exactly one linked hub in iotHubs",
-        NoHub::Custom => "custom allocation by webhook is not simulated yet",
+        NoHub::Custom => "its enrollment has custom allocation, and no webhook to ask",
     };
     let sentence = format!("no hub can be chosen for {id}: {because}");
     Refusal::new("no-hub", Answer::Response(200), sentence)
+}
+
+/// `webhook` is its URL without what the query holds.
+pub fn webhook_failed(webhook: &str, failure: &Failure, final_answer: bool) -> Refusal {
+    let (status, next) = match final_answer {
+        true => (200, "the registration failed"),
+        false => (202, "it is asked again"),
+    };
+    let sentence = format!("the webhook {webhook} of custom allocation: {failure}; {next}");
+    Refusal::new("webhook-failed", Answer::Response(status), sentence).fact("webhook", webhook)
 }
 
 pub fn hub_failed(hub: &str, error: &HubError, final_answer: bool) -> Refusal {
@@ -316,10 +338,11 @@ mod tests {
                 "no-hub",
                 "static allocation needs exactly one linked hub",
             ),
+            (no_hub(&id, NoHub::Custom), "no-hub", "no webhook to ask"),
             (
-                no_hub(&id, NoHub::Custom),
-                "no-hub",
-                "custom allocation by webhook is not simulated yet",
+                webhook_failed("https://a.example/f?****", &Failure::Status(404), true),
+                "webhook-failed",
+                "the webhook https://a.example/f?**** of custom allocation: it answered 404; the registration failed",
             ),
         ];
         for (refusal, kind, sentence) in rows {

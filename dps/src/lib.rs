@@ -30,6 +30,7 @@ mod linked_hub;
 mod linked_hubs;
 pub mod operation;
 mod policies;
+pub mod quota;
 mod records;
 mod registrant;
 pub mod registration;
@@ -37,6 +38,7 @@ mod rest;
 mod service;
 #[cfg(test)]
 mod stub_hub;
+mod webhooks;
 
 pub use azimuth_broker::Regions;
 pub use config::{

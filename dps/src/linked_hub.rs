@@ -370,20 +370,24 @@ impl Authentication {
 }
 
 /// The last cause says most: a refused connection, an unknown name, a certificate.
-fn unreachable(error: &reqwest::Error) -> HubError {
-    if error.is_timeout() {
-        return HubError::Unreachable("it did not answer in time".into());
-    }
-    let mut cause: &dyn std::error::Error = error;
+pub fn deepest(error: &reqwest::Error) -> &(dyn std::error::Error + 'static) {
+    let mut cause: &(dyn std::error::Error + 'static) = error;
     loop {
         let deeper = match cause.downcast_ref::<std::io::Error>() {
             // The source of an `io::Error` is that of the error within, and not that error.
             Some(io) => io.get_ref().map(|within| within as _),
             None => cause.source(),
         };
-        let Some(deeper) = deeper else { break };
+        let Some(deeper) = deeper else { return cause };
         cause = deeper;
     }
+}
+
+fn unreachable(error: &reqwest::Error) -> HubError {
+    if error.is_timeout() {
+        return HubError::Unreachable("it did not answer in time".into());
+    }
+    let cause = deepest(error);
     let tls = cause.downcast_ref();
     if let Some(rustls::Error::InvalidCertificate(UnknownIssuer | BadSignature)) = tls {
         let sentence = "its certificate was signed by another CA than this DPS trusts: hub and DPS must share one CA, \

@@ -50,6 +50,14 @@ pub enum Data {
     Reset,
 }
 
+/// Whether a device that has a hub keeps it, whatever is chosen now.
+pub fn stays(policy: Option<ReprovisionPolicy>, caller: ApiVersion) -> bool {
+    match policy {
+        None => caller <= LAST_WITHOUT_REPROVISIONING,
+        Some(policy) => !policy.update_hub_assignment,
+    }
+}
+
 /// Decides by the hub in the record, the hub chosen now, the enrollment's policy and the caller.
 pub fn decide<'a>(
     present: Option<&'a str>,
@@ -60,12 +68,10 @@ pub fn decide<'a>(
     let Some(present) = present else {
         return Decision::Create { hub: chosen };
     };
-    let sticky = policy.is_none() && caller <= LAST_WITHOUT_REPROVISIONING;
-    let policy = policy.unwrap_or_default();
-    if sticky || !policy.update_hub_assignment || present.eq_ignore_ascii_case(chosen) {
+    if stays(policy, caller) || present.eq_ignore_ascii_case(chosen) {
         return Decision::Keep { hub: present };
     }
-    let data = if policy.migrate_device_data {
+    let data = if policy.unwrap_or_default().migrate_device_data {
         Data::Migrate
     } else {
         Data::Reset

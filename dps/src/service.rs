@@ -24,8 +24,10 @@ use crate::error::Error;
 use crate::linked_hubs::LinkedHubs;
 use crate::operation::Operations;
 use crate::policies::Policies;
+use crate::quota::Meter;
 use crate::records;
 use crate::rest::{self, Office};
+use crate::webhooks::Webhooks;
 
 /// A Device Provisioning Service.
 #[derive(Debug)]
@@ -223,6 +225,7 @@ async fn open(
         ledger: ledger.clone(),
         clock: clock.clone(),
         retry_after: config.pace.retry_after,
+        quotas: config.pace.quotas.map(Meter::new),
         assigned_hub_form: config.assigned_hub_form,
         hubs: hubs.clone(),
     });
@@ -241,6 +244,7 @@ async fn open(
         store,
         operations,
         hubs,
+        webhooks: Webhooks::new(&config.roots_pem, config.pace.webhook_timeout),
         regions: config.regions,
         allocation: config.allocation,
         pace: config.pace,

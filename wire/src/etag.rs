@@ -50,6 +50,13 @@ pub fn of_guid(guid: &str) -> String {
     STANDARD.encode(format!("\"{guid}\""))
 }
 
+/// The GUID behind the etag of a DPS record, if it is one.
+pub fn guid_of(etag: &str) -> Option<String> {
+    let text = String::from_utf8(STANDARD.decode(etag).ok()?).ok()?;
+    let guid = text.strip_prefix('"')?.strip_suffix('"')?;
+    Some(guid.into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

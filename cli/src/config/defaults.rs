@@ -59,6 +59,7 @@ impl Default for DpsSection {
             policies: Vec::new(),
             assigning_polls: 1,
             retry_after: 3,
+            quotas: super::Quotas::None,
         }
     }
 }

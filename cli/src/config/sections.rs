@@ -36,6 +36,19 @@ pub struct DpsSection {
     pub assigning_polls: u32,
     /// Seconds a device is asked to wait between polls.
     pub retry_after: u32,
+    /// Whether devices that register or poll too often are answered 429.
+    pub quotas: Quotas,
+}
+
+/// How many registrations and polls are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Quotas {
+    /// As many as come.
+    #[default]
+    None,
+    /// 1000 registrations a minute, and 5 calls of each kind in 10 s from one device.
+    Azure,
 }
 
 /// A shared access policy of the DPS's REST API.

@@ -5,6 +5,7 @@
 mod fixed;
 mod hashed;
 mod latency;
+pub mod webhook;
 
 use azimuth_broker::Regions;
 use azimuth_wire::enrollment::AllocationPolicy;
@@ -37,7 +38,7 @@ pub enum NoHub {
     AllExcluded,
     /// Static allocation without exactly one hub.
     NotOne,
-    /// Custom allocation is not simulated.
+    /// Custom allocation without the webhook, which alone can choose.
     Custom,
 }
 

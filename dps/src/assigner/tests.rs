@@ -12,33 +12,36 @@ use crate::config::LinkedHubConfig;
 use crate::operation::Standing;
 use crate::stub_hub::{Fault, SOON, StubHub, Trust, linked_hubs};
 
-struct Works {
-    assigner: Arc<Assigner>,
-    sender: mpsc::Sender<Job>,
+pub(super) struct Works {
+    pub(super) assigner: Arc<Assigner>,
+    pub(super) sender: mpsc::Sender<Job>,
     stop: CancellationToken,
     _trust: Trust,
 }
 
-async fn hubs(trust: &Trust) -> (Arc<StubHub>, Arc<StubHub>) {
+pub(super) async fn hubs(trust: &Trust) -> (Arc<StubHub>, Arc<StubHub>) {
     let a = StubHub::start(trust, "hub-a.azure-devices.net").await;
     let b = StubHub::start(trust, "hub-b.azure-devices.net").await;
     (a, b)
 }
 
 impl Works {
-    async fn open(trust: Trust, links: &[LinkedHubConfig]) -> Self {
+    pub(super) async fn open(trust: Trust, links: &[LinkedHubConfig]) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let store = azimuth_storage::memory();
         let hubs = linked_hubs(&store, &trust, links).await;
         let pace = Pace {
             hub_retry: Duration::from_millis(20),
             assignment_timeout: Duration::from_millis(900),
+            webhook_timeout: Duration::from_millis(600),
+            webhook_retry: Duration::from_micros(100),
             ..Pace::default()
         };
         let assigner = Arc::new(Assigner {
             store,
             operations: Arc::new(Operations::new(Duration::from_secs(60), 0, 100)),
             hubs,
+            webhooks: Webhooks::new(trust.authority.certificate_pem(), pace.webhook_timeout),
             regions: Regions::new("eastus"),
             allocation: AllocationPolicy::Hashed,
             pace,
@@ -56,7 +59,7 @@ impl Works {
         }
     }
 
-    fn job(&self, id: &str, hub: &str) -> Job {
+    pub(super) fn job(&self, id: &str, hub: &str) -> Job {
         let operation = OperationId::new("0ne", id, uuid::Uuid::new_v4());
         let now = self.assigner.clock.now();
         self.assigner.operations.begin(id, operation, now).unwrap();
@@ -77,6 +80,7 @@ impl Works {
                 hubs,
                 reprovision: None,
                 group: None,
+                custom: None,
             }),
             credential: HubCredential::Keys(DeviceKeys {
                 primary: key.clone(),
@@ -84,18 +88,19 @@ impl Works {
             }),
             caller: ApiVersion::new(2021, 6, 1),
             remote: "127.0.0.1:1".parse().unwrap(),
+            payload: None,
             operations: vec![operation],
             begun: now,
         }
     }
 
-    async fn submit(&self, job: Job) -> Arc<RegistrationState> {
+    pub(super) async fn submit(&self, job: Job) -> Arc<RegistrationState> {
         let (key, operation) = (job.key.clone(), *job.operations.last().unwrap());
         self.sender.send(job).await.unwrap();
         self.result(&key, operation).await
     }
 
-    async fn result(&self, key: &str, operation: OperationId) -> Arc<RegistrationState> {
+    pub(super) async fn result(&self, key: &str, operation: OperationId) -> Arc<RegistrationState> {
         let waiting = async {
             loop {
                 if let Standing::Done(state) = self.assigner.operations.poll(key, operation) {
@@ -107,7 +112,7 @@ impl Works {
         tokio::time::timeout(SOON, waiting).await.expect("a result")
     }
 
-    fn kinds(&self) -> Vec<&'static str> {
+    pub(super) fn kinds(&self) -> Vec<&'static str> {
         let records = self.assigner.ledger.since(0);
         records.iter().map(|record| record.refusal.kind).collect()
     }
@@ -142,6 +147,29 @@ async fn a_device_gets_a_hub_an_identity_and_a_record() {
     );
     assert!(works.kinds().is_empty());
     works.stop.cancel();
+}
+
+#[tokio::test]
+async fn a_device_id_of_its_own_and_the_edge_capability_are_written_to_the_hub() {
+    let trust = Trust::new();
+    let (a, _) = hubs(&trust).await;
+    let works = Works::open(trust, &[a.link()]).await;
+    let edge = |iot_edge| {
+        let mut job = works.job("reg-1", "");
+        let terms = Arc::get_mut(&mut job.terms).unwrap();
+        terms.device_id = Some("Device:1".parse().unwrap());
+        terms.iot_edge = iot_edge;
+        job
+    };
+    for iot_edge in [true, true, false] {
+        let state = works.submit(edge(iot_edge)).await;
+        assert_eq!(state.status, RegistrationStatus::Assigned);
+        assert_eq!(state.registration_id.as_str(), "reg-1");
+        assert_eq!(state.device_id, Some("Device:1".parse().unwrap()));
+        let device = a.devices.lock()["Device:1"].1.clone();
+        assert_eq!(device["capabilities"]["iotEdge"], iot_edge);
+    }
+    assert!(!a.has("reg-1"));
 }
 
 #[tokio::test]

@@ -20,6 +20,7 @@ use azimuth_wire::percent;
 use super::path::{Asked, DevicePath};
 use super::{Desk, MOST_BODY_BYTES, Refused, Reply, store, unauthorized};
 use crate::error::{BAD_REQUEST, Error};
+use crate::quota::Meter;
 use crate::registrant::{self, Registrant};
 use crate::{answer, explain, records};
 
@@ -133,6 +134,7 @@ impl Desk {
     fn look_up(&self, who: &Registrant) -> Result<Reply, Refused> {
         let claims = &*who.0;
         self.proven(claims)?;
+        self.within(Meter::registration, claims)?;
         let record = records::registration(&*self.store, claims.owner.as_str());
         let record = record.map_err(|error| store(&error))?;
         let record = record.ok_or_else(|| Refused {

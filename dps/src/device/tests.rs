@@ -73,6 +73,7 @@ impl Room {
             ledger: Arc::new(Ledger::new("dps")),
             clock: clock.clone(),
             retry_after: 3,
+            quotas: None,
             assigned_hub_form: AssignedHubForm::Auto,
             hubs: linked_hubs(&azimuth_storage::memory(), &trust, &[link]).await,
         };
@@ -304,6 +305,29 @@ async fn every_clients_connect_is_let_in_without_judging_its_token() {
         let hello = Room::hello("A", Some(&user), Some("rubbish".into()), None);
         assert!(room.desk.authenticate(hello).await.is_ok(), "{version}");
     }
+}
+
+#[tokio::test]
+async fn beyond_the_quotas_a_device_is_asked_to_come_back_and_others_are_served() {
+    let mut room = Room::open(0).await;
+    room.desk.quotas = Some(Meter::new(crate::quota::Quotas::AZURE));
+    let who = room.fleet("dev-1").await;
+    for call in 1..=6 {
+        let (topic, body) = room.poll(&who, "none");
+        if call <= 5 {
+            assert_eq!(topic, "$dps/registrations/res/404/?$rid=8", "{call}");
+        } else {
+            assert_eq!(topic, "$dps/registrations/res/429/?$rid=8&retry-after=3");
+            assert_eq!(body["errorCode"], 429_001);
+        }
+    }
+    assert_eq!(room.refusal().0.kind, "throttled");
+    // A register is counted apart, another device too, and time heals.
+    assert!(room.register(&who).0.contains("/202/"));
+    let other = room.fleet("dev-2").await;
+    assert!(room.poll(&other, "none").0.contains("/404/"));
+    room.clock.advance(Duration::from_secs(3));
+    assert!(room.poll(&who, "none").0.contains("/404/"));
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! What individual enrollments and groups have in common.
 
+use std::sync::Arc;
+
 use azimuth_wire::enrollment::{
     AllocationPolicy, Attestation, CustomAllocationDefinition, EnrollmentGroup,
     IndividualEnrollment, ProvisioningStatus, ReprovisionPolicy,
@@ -9,6 +11,8 @@ use azimuth_wire::{DeviceId, EnrollmentGroupId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+
+use crate::allocation::webhook::Custom;
 
 /// An enrollment of either kind.
 pub trait Entry: Clone + Serialize + DeserializeOwned + Send + Sync {
@@ -33,7 +37,7 @@ pub trait Entry: Clone + Serialize + DeserializeOwned + Send + Sync {
 }
 
 /// What an enrollment says about a device that proved itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Terms {
     pub enabled: bool,
     /// `None`: the registration id.
@@ -45,10 +49,12 @@ pub struct Terms {
     pub hubs: Vec<String>,
     pub reprovision: Option<ReprovisionPolicy>,
     pub group: Option<EnrollmentGroupId>,
+    /// For the webhook of custom allocation.
+    pub custom: Option<Arc<Custom>>,
 }
 
 macro_rules! entry {
-    ($kind:ident, $id:ident, $room:literal, $item:literal, $owns:literal, $device:expr, $group:expr, $information:expr) => {
+    ($kind:ident, $id:ident, $room:literal, $item:literal, $owns:literal, $custom:path, $device:expr, $group:expr, $information:expr) => {
         impl Entry for $kind {
             const ROOM: &'static str = $room;
             const ITEM_TYPE: &'static str = $item;
@@ -114,6 +120,10 @@ macro_rules! entry {
                     hubs,
                     reprovision: self.reprovision_policy,
                     group: group(self),
+                    custom: match allocation {
+                        Some(AllocationPolicy::Custom) => $custom(self).map(Arc::new),
+                        _ => None,
+                    },
                 }
             }
         }
@@ -126,6 +136,7 @@ entry!(
     "enrollments",
     "Enrollment",
     true,
+    Custom::of_individual,
     |entry| entry.device_id.clone(),
     |_| None,
     |entry| entry.optional_device_information.as_ref()
@@ -136,6 +147,7 @@ entry!(
     "enrollmentGroups",
     "EnrollmentGroup",
     false,
+    Custom::of_group,
     |_| None,
     |entry| Some(entry.enrollment_group_id.clone()),
     |_| None

@@ -7,6 +7,7 @@ use azimuth_wire::enrollment::{AllocationPolicy, AttestationKind};
 use super::entry::Entry;
 use super::fields;
 use super::x509;
+use crate::allocation::webhook;
 use crate::error::Error;
 
 pub fn check<E: Entry>(entry: &E, linked: &[String]) -> Result<(), Error> {
@@ -45,10 +46,10 @@ fn check_hubs<E: Entry>(entry: &E, linked: &[String]) -> Result<(), Error> {
         }
     }
     match terms.allocation {
-        Some(AllocationPolicy::Custom) if entry.custom_allocation().is_none() => {
-            invalid("allocationPolicy custom needs customAllocationDefinition")
-        }
-        Some(AllocationPolicy::Custom) => Err(Error::NotSupported("custom allocation by webhook")),
+        Some(AllocationPolicy::Custom) => match entry.custom_allocation() {
+            None => invalid("allocationPolicy custom needs customAllocationDefinition"),
+            Some(definition) => webhook::check(definition).map_err(Error::Invalid),
+        },
         Some(AllocationPolicy::Static) if terms.hubs.len() != 1 => {
             invalid("allocationPolicy static needs exactly one hub in iotHubs")
         }

@@ -108,7 +108,7 @@ async fn what_cannot_work_is_refused_with_the_member() {
     let store = azimuth_storage::memory();
     let enrollments = enrollments(&store);
     let two = json!({ "attestation": { "type": "symmetricKey", "symmetricKey": {}, "tpm": {} } });
-    let hook = json!({ "webhookUrl": "https://x", "apiVersion": "2019-03-31" });
+    let hook = json!({ "webhookUrl": "x", "apiVersion": "2019-03-31" });
     for (extra, word) in [
         (json!({ "allocationPolicy": "static" }), "exactly one hub"),
         (
@@ -123,7 +123,7 @@ async fn what_cannot_work_is_refused_with_the_member() {
         ),
         (
             json!({ "allocationPolicy": "custom", "customAllocationDefinition": hook }),
-            "not simulated",
+            "webhookUrl",
         ),
         (
             json!({ "attestation": { "type": "x509", "x509": {} } }),

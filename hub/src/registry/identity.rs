@@ -25,6 +25,10 @@ pub struct Identity {
     pub status_reason: Option<String>,
     pub status_updated_time: Timestamp,
     pub authentication: Authentication,
+    /// Whether it is an edge device. Kept and shown; what belongs to one (its scope, its modules) is
+    /// not simulated.
+    #[serde(default)]
+    pub iot_edge: bool,
 }
 
 /// What a new identity needs from outside.
@@ -94,7 +98,9 @@ impl Identity {
             last_activity_time: live.activity,
             cloud_to_device_message_count: 0,
             authentication: self.authentication.clone(),
-            capabilities: Capabilities { iot_edge: false },
+            capabilities: Capabilities {
+                iot_edge: self.iot_edge,
+            },
             device_scope: None,
             parent_scopes: Vec::new(),
         }
@@ -113,6 +119,7 @@ impl Identity {
             status_reason: body.status_reason,
             status_updated_time: Timestamp::NEVER,
             authentication: complete(body.authentication, fresh.key),
+            iot_edge: body.iot_edge,
         }
     }
 
@@ -129,6 +136,7 @@ impl Identity {
             status: body.status,
             status_reason: body.status_reason,
             authentication: complete(body.authentication, fresh.key),
+            iot_edge: body.iot_edge,
         }
     }
 
@@ -151,11 +159,6 @@ fn check_body(device: &DeviceId, body: &DeviceBody) -> Result<(), Error> {
         return Err(Error::Argument(format!(
             "the deviceId of the body is not `{device}`, as the path says"
         )));
-    }
-    if body.iot_edge {
-        return Err(Error::NotSimulated(
-            "IoT Edge (capabilities.iotEdge)".into(),
-        ));
     }
     if body.device_scope.is_some() || !body.parent_scopes.is_empty() {
         return Err(Error::DeviceScope(

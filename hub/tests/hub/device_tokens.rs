@@ -76,6 +76,7 @@ impl Vectors {
                     primary: self.key(key),
                     secondary: self.key("deviceSecondary"),
                 },
+                iot_edge: false,
             }))
         })
     }

@@ -375,8 +375,6 @@ async fn what_is_not_simulated_says_so_and_versions_are_asked_for() {
         );
     }
     let put = |body| desk.ask(Method::PUT, "/devices/d?api-version=2021-04-12", None, body);
-    let edge = put(r#"{"capabilities":{"iotEdge":true}}"#).await;
-    assert_eq!(edge.header("iothub-errorcode"), "FeatureNotSupported");
     let scoped = put(r#"{"deviceScope":"ms-azure-iot-edge://e-1"}"#).await;
     assert_eq!(scoped.header("iothub-errorcode"), "InvalidDeviceScope");
     // A device brings no policy's token and is told all the same.
@@ -384,6 +382,19 @@ async fn what_is_not_simulated_says_so_and_versions_are_asked_for() {
         .request(Method::POST, "/devices/d/messages/events", &[], "")
         .await;
     assert_eq!(device.header("iothub-errorcode"), "FeatureNotSupported");
+}
+
+#[tokio::test]
+async fn the_edge_capability_is_kept_and_can_be_taken_back() {
+    let desk = Desk::new();
+    let path = format!("/devices/d{VERSION}");
+    for (if_match, edge) in [(None, true), (Some("*"), true), (Some("*"), false)] {
+        let body = format!(r#"{{"capabilities":{{"iotEdge":{edge}}}}}"#);
+        let put = desk.ask(Method::PUT, &path, if_match, &body).await;
+        assert_eq!(put.status, 200);
+        let got = desk.ask(Method::GET, &path, None, "").await;
+        assert_eq!(got.json().await["capabilities"]["iotEdge"], edge);
+    }
 }
 
 #[tokio::test]
