@@ -107,12 +107,14 @@ impl Failure {
 impl Custom {
     /// Of an individual enrollment, where it has custom allocation.
     pub fn of_individual(entry: &IndividualEnrollment) -> Option<Self> {
+        // Asked at each registration: most enrollments have none, and are not copied.
+        let definition = entry.custom_allocation_definition.clone()?;
         let mut shown = entry.clone();
         shown.attestation.symmetric_key = None;
         shown.etag = shown.etag.map(quoted);
         mask(shown.custom_allocation_definition.as_mut());
         Some(Self {
-            definition: entry.custom_allocation_definition.clone()?,
+            definition,
             attestation: entry.attestation.kind,
             enrollment: Enrolled::IndividualEnrollment(Box::new(shown)),
         })
@@ -120,12 +122,13 @@ impl Custom {
 
     /// Of a group, where it has custom allocation.
     pub fn of_group(entry: &EnrollmentGroup) -> Option<Self> {
+        let definition = entry.custom_allocation_definition.clone()?;
         let mut shown = entry.clone();
         shown.attestation.symmetric_key = None;
         shown.etag = shown.etag.map(quoted);
         mask(shown.custom_allocation_definition.as_mut());
         Some(Self {
-            definition: entry.custom_allocation_definition.clone()?,
+            definition,
             attestation: entry.attestation.kind,
             enrollment: Enrolled::EnrollmentGroup(Box::new(shown)),
         })
