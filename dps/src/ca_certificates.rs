@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use azimuth_certs::{Certificate, VerificationCode, check_possession};
-use azimuth_storage::{Change, Document, Expect, Key, Store};
+use azimuth_storage::{Change, Expect, Key, Store};
 use azimuth_wire::ca_certificate::{
     CA_CERTIFICATE_TYPE, CaCertificate, CaCertificateBody, CaCertificateProperties,
 };
@@ -195,22 +195,14 @@ impl CaCertificates {
         let key = key(name);
         let document = self.store.get(&key)?;
         let document = document.ok_or_else(|| Error::CaCertificateNotFound(name.into()))?;
-        Ok((Expect::Version(document.version), read(&key, &document)?))
+        Ok((
+            Expect::Version(document.version),
+            records::read(&key, &document.body)?,
+        ))
     }
 
     fn kept(&self) -> Result<Vec<Kept>, Error> {
-        let mut found = Vec::new();
-        let mut after = None;
-        loop {
-            let page = self.store.scan(ROOM, "", after.as_ref(), 100)?;
-            for (key, document) in &page.documents {
-                found.push(read(key, document)?);
-            }
-            after = page.next;
-            if after.is_none() {
-                return Ok(found);
-            }
-        }
+        records::all(&*self.store, ROOM)
     }
 
     fn reload(&self) -> Result<(), Error> {
@@ -277,10 +269,6 @@ fn check_name(name: &str) -> Result<(), Error> {
 
 fn key(name: &str) -> Key {
     Key::new(ROOM, &name.to_ascii_lowercase())
-}
-
-fn read(key: &Key, document: &Document) -> Result<Kept, Error> {
-    serde_json::from_slice(&document.body).map_err(|_| Error::Damaged(key.to_string()))
 }
 
 const ROOM: &str = "caCertificates";

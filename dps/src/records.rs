@@ -7,6 +7,7 @@ use azimuth_storage::{Change, Expect, Key, Store};
 use azimuth_wire::EnrollmentGroupId;
 use azimuth_wire::registration::RegistrationState;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::error::Error;
 use crate::registration::Record;
@@ -118,8 +119,25 @@ pub async fn list_registrations(store: &dyn Store) -> Result<(), Error> {
     }
 }
 
-fn read(key: &Key, body: &[u8]) -> Result<Record, Error> {
+/// A record as it was written.
+pub fn read<T: DeserializeOwned>(key: &Key, body: &[u8]) -> Result<T, Error> {
     serde_json::from_slice(body).map_err(|_| Error::Damaged(key.to_string()))
+}
+
+/// Every record of a room that holds few.
+pub fn all<T: DeserializeOwned>(store: &dyn Store, room: &'static str) -> Result<Vec<T>, Error> {
+    let mut found = Vec::new();
+    let mut after = None;
+    loop {
+        let page = store.scan(room, "", after.as_ref(), 100)?;
+        for (key, document) in &page.documents {
+            found.push(read(key, &document.body)?);
+        }
+        after = page.next;
+        if after.is_none() {
+            return Ok(found);
+        }
+    }
 }
 
 fn listed_key(group: &EnrollmentGroupId, id: &str) -> Key {

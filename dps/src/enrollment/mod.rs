@@ -226,7 +226,7 @@ pub fn random_key() -> SymmetricKey {
 }
 
 fn read<E: Entry>(key: &Key, document: &Document) -> Result<E, Error> {
-    serde_json::from_slice(&document.body).map_err(|_| Error::Damaged(key.to_string()))
+    records::read(key, &document.body)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 use azimuth_storage::{Change, Expect, Key};
 use azimuth_wire::linked_hub::IotHubDefinition;
 
-use super::{LinkedHubs, ROOM, link, read};
+use super::{LinkedHubs, ROOM, link};
 use crate::config::LinkedHubConfig;
 use crate::error::Error;
 use crate::records::{self, DECLARATIONS};
@@ -38,7 +38,9 @@ impl LinkedHubs {
         let declaration = link::definition(wanted);
         let key = declaration_key(&host);
         let last = self.store.get(&key)?;
-        let last = last.map(|document| read(&key, &document)).transpose()?;
+        let last = last
+            .map(|document| records::read(&key, &document.body))
+            .transpose()?;
         let remember = Change::put(key, Expect::Anything, records::write(&declaration));
         let (expect, present) = self.present(&host)?;
         let Some(last) = last else {

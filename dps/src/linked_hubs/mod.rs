@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use azimuth_clock::Clock;
-use azimuth_storage::{Change, Document, Expect, Key, Store};
+use azimuth_storage::{Change, Expect, Key, Store};
 use azimuth_wire::etag::{self, IfMatch};
 use azimuth_wire::linked_hub::{IotHubChange, IotHubDefinition};
 use parking_lot::RwLock;
@@ -82,18 +82,7 @@ impl LinkedHubs {
 
     /// What is kept of each, with its key.
     pub fn definitions(&self) -> Result<Vec<IotHubDefinition>, Error> {
-        let mut found = Vec::new();
-        let mut after = None;
-        loop {
-            let page = self.store.scan(ROOM, "", after.as_ref(), 100)?;
-            for (key, document) in &page.documents {
-                found.push(read(key, document)?);
-            }
-            after = page.next;
-            if after.is_none() {
-                return Ok(found);
-            }
-        }
+        records::all(&*self.store, ROOM)
     }
 
     /// What is kept of the one with this host name, with its key.
@@ -192,7 +181,7 @@ impl LinkedHubs {
         match self.store.get(&key)? {
             Some(document) => Ok((
                 Expect::Version(document.version),
-                Some(read(&key, &document)?),
+                Some(records::read(&key, &document.body)?),
             )),
             None => Ok((Expect::Absent, None)),
         }
@@ -275,10 +264,6 @@ async fn doubts(hub: &LinkedHub) -> Result<Option<String>, Error> {
             "the hub {host} cannot be reached: {cause}; it is linked, and devices sent to it wait until it answers"
         ))),
     }
-}
-
-fn read(key: &Key, document: &Document) -> Result<IotHubDefinition, Error> {
-    serde_json::from_slice(&document.body).map_err(|_| Error::Damaged(key.to_string()))
 }
 
 /// Where links are kept.
