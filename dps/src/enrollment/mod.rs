@@ -32,7 +32,8 @@ pub struct Enrollments {
     /// The names of the hubs that are linked at the moment.
     linked: Box<dyn Fn() -> Vec<String> + Send + Sync>,
     groups: RwLock<Arc<[Arc<EnrollmentGroup>]>>,
-    /// One writer of groups at a time, so that the copy in memory follows the store.
+    /// One writer of groups at a time, so that the copy in memory follows the store. Individual enrollments
+    /// are written side by side: of two writers of one, the store lets one through and the other looks again.
     writing: tokio::sync::Mutex<()>,
     epoch: AtomicU64,
 }
@@ -105,11 +106,27 @@ impl Enrollments {
 
     async fn write<E: Entry>(
         &self,
+        entry: E,
+        condition: &IfMatch,
+        now: SystemTime,
+    ) -> Result<E, Error> {
+        let _writing = self.alone::<E>().await;
+        undisturbed(|| self.write_once(entry.clone(), condition, now)).await
+    }
+
+    async fn alone<E: Entry>(&self) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+        match E::ROOM == EnrollmentGroup::ROOM {
+            true => Some(self.writing.lock().await),
+            false => None,
+        }
+    }
+
+    async fn write_once<E: Entry>(
+        &self,
         mut entry: E,
         condition: &IfMatch,
         now: SystemTime,
     ) -> Result<E, Error> {
-        let _writing = self.writing.lock().await;
         let key = Key::new(E::ROOM, &entry.folded_id());
         let document = self.store.get(&key)?;
         let present: Option<E> = document
@@ -145,7 +162,11 @@ impl Enrollments {
 
     /// Removes an enrollment; with an individual one goes the record of its registration.
     pub async fn delete<E: Entry>(&self, id: &str, condition: &IfMatch) -> Result<(), Error> {
-        let _writing = self.writing.lock().await;
+        let _writing = self.alone::<E>().await;
+        undisturbed(|| self.delete_once::<E>(id, condition)).await
+    }
+
+    async fn delete_once<E: Entry>(&self, id: &str, condition: &IfMatch) -> Result<(), Error> {
         let key = Key::new(E::ROOM, id);
         let document = self.store.get(&key)?.ok_or(Error::EnrollmentNotFound)?;
         let present: E = read(&key, &document)?;
@@ -162,11 +183,7 @@ impl Enrollments {
     }
 
     async fn commit<E: Entry>(&self, changes: Vec<Change>) -> Result<(), Error> {
-        match self.store.commit(changes).await {
-            Ok(_) => {}
-            Err(azimuth_storage::Error::Conflict { .. }) => return Err(Error::PreconditionFailed),
-            Err(error) => return Err(error.into()),
-        }
+        self.store.commit(changes).await?;
         if E::ROOM == EnrollmentGroup::ROOM {
             self.reload_groups()?;
         }
@@ -193,6 +210,22 @@ impl Enrollments {
         Ok(())
     }
 }
+
+/// Tries again while somebody else changes the record between reading and writing it. Who always comes second is
+/// told that it is another by now.
+async fn undisturbed<T, F: Future<Output = Result<T, Error>>>(
+    attempt: impl Fn() -> F,
+) -> Result<T, Error> {
+    for _ in 0..RACES {
+        match attempt().await {
+            Err(Error::Storage(azimuth_storage::Error::Conflict { .. })) => {}
+            ended => return ended,
+        }
+    }
+    Err(Error::PreconditionFailed)
+}
+
+const RACES: usize = 8;
 
 /// Both keys of a symmetric attestation. In the store there are always two.
 pub fn keys_of(attestation: &Attestation) -> Option<DeviceKeys> {

@@ -215,3 +215,31 @@ async fn a_declaration_is_applied_once_until_it_changes() {
     let good = individual(json!({ "iotHubs": ["c.net"] }));
     enrollments.declare(good, &declared, NOW).await.unwrap();
 }
+
+#[tokio::test]
+async fn of_many_who_create_one_enrollment_one_does_and_many_who_replace_it_all_do() {
+    let folder = std::env::temp_dir().join(format!("azimuth-enrollments-{}", uuid::Uuid::new_v4()));
+    std::fs::create_dir(&folder).unwrap();
+    let store = azimuth_storage::open(&folder.join("dps.redb")).unwrap();
+    let enrollments = Arc::new(enrollments(&store));
+    for (condition, expected) in [(IfMatch::Absent, 1), (IfMatch::Any, 6)] {
+        let writers = (0..6).map(|_| {
+            let (enrollments, condition) = (enrollments.clone(), condition.clone());
+            tokio::spawn(async move {
+                enrollments
+                    .put(individual(json!({})), &condition, NOW)
+                    .await
+            })
+        });
+        let mut done = 0;
+        for writer in writers.collect::<Vec<_>>() {
+            match writer.await.unwrap() {
+                Ok(_) => done += 1,
+                Err(error) => assert!(matches!(error, Error::AlreadyExists(_)), "{error}"),
+            }
+        }
+        assert_eq!(done, expected, "{condition:?}");
+    }
+    store.close();
+    std::fs::remove_dir_all(folder).unwrap();
+}
