@@ -16,9 +16,10 @@ use tokio::task::JoinSet;
 
 use crate::credentials::{Credentials, bench_key, device_id, far_expiry};
 use crate::lab::{DPS_ADDRESS, HUB_ADDRESS, Lab};
-use crate::line::Target;
+use crate::line::{Target, Tls};
+use crate::office::Office;
 use crate::process::Process;
-use crate::server::{Server, connector};
+use crate::server::{Dps, Server, connector};
 
 const HUB: &str = "bench-hub";
 
@@ -36,11 +37,13 @@ struct Connect {
 struct DpsConnect {
     address: IpAddr,
     id_scope: String,
+    connection_string: String,
     group: Option<GroupConnect>,
 }
 
 #[derive(Deserialize)]
 struct GroupConnect {
+    id: String,
     primary_key: SymmetricKey,
 }
 
@@ -66,7 +69,7 @@ impl Connect {
         let ca = fs::read_to_string(&self.ca_file)?;
         Ok(Target {
             address: SocketAddr::new(address, self.mqtt_port),
-            tls: Some(connector(&ca)?),
+            tls: Tls::Anonymous(connector(&ca)?),
             credentials: Arc::new(credentials),
         })
     }
@@ -100,23 +103,36 @@ pub async fn hub_with_devices(lab: &Lab) -> anyhow::Result<Server> {
 /// A hub without devices and a DPS that is linked to it.
 pub async fn provisioning(lab: &Lab) -> anyhow::Result<Server> {
     let data = lab.fresh_folder("azimuth-data")?;
-    let mut server = start_hub(lab, &data).await?;
-    let (process, took) = start(lab, &data, &["dps"]).await?;
-    let connect = Connect::load(&data)?;
+    provisioning_over(lab, &data).await
+}
+
+/// The same over a folder that exists.
+pub async fn provisioning_over(lab: &Lab, data: &Path) -> anyhow::Result<Server> {
+    let mut server = start_hub(lab, data).await?;
+    let (process, took) = start(lab, data, &["dps"]).await?;
+    let connect = Connect::load(data)?;
     let dps = connect.dps.as_ref().context("connect.json names no DPS")?;
-    let group = dps
-        .group
-        .as_ref()
-        .context("connect.json names no enrollment group")?
-        .primary_key
-        .clone();
+    let group = dps.group.as_ref();
+    let group = group.context("connect.json names no enrollment group")?;
+    let (group, group_id) = (group.primary_key.clone(), group.id.clone());
     let expiry = far_expiry();
     let credentials = Credentials::Dps {
         id_scope: dps.id_scope.clone(),
         group: group.clone(),
         expiry,
     };
-    server.dps = Some(connect.target(dps.address, credentials)?);
+    let ca_pem = fs::read_to_string(&connect.ca_file)?;
+    server.dps = Some(Dps {
+        target: connect.target(dps.address, credentials)?,
+        office: Office::new(
+            SocketAddr::new(dps.address, connect.https_port),
+            &ca_pem,
+            &dps.connection_string.parse()?,
+            dps.id_scope.clone(),
+            (group_id, group.clone()),
+        )?,
+        ca_pem,
+    });
     let host = connect.hub()?.1.host_name;
     server.target = connect.target(
         server.target.address.ip(),
@@ -158,7 +174,7 @@ async fn start(lab: &Lab, data: &Path, words: &[&str]) -> anyhow::Result<(Proces
 
 fn configuration(lab: &Lab) -> String {
     format!(
-        "[dps]\nname = \"bench-dps\"\naddress = \"{DPS_ADDRESS}\"\nallocation = \"hashed\"\n\n\
+        "[dps]\nname = \"bench-dps\"\naddress = \"{DPS_ADDRESS}\"\nallocation = \"hashed\"\nassigning-polls = 0\n\n\
          [[hub]]\nname = \"{HUB}\"\naddress = \"{HUB_ADDRESS}\"\n\n[ports]\nmqtt = {}\nhttps = {}\n",
         lab.mqtt_port, lab.https_port
     )
@@ -257,7 +273,7 @@ async fn put_device(
     Ok(())
 }
 
-fn copy_folder(from: &Path, to: &Path) -> anyhow::Result<()> {
+pub fn copy_folder(from: &Path, to: &Path) -> anyhow::Result<()> {
     for entry in fs::read_dir(from)? {
         let entry = entry?;
         let target = to.join(entry.file_name());

@@ -26,6 +26,8 @@ pub enum Credentials {
         group: SymmetricKey,
         expiry: u64,
     },
+    /// Registrations by certificate: there is no token.
+    DpsCertificate { id_scope: String },
 }
 
 /// The id of a client.
@@ -58,20 +60,26 @@ impl Credentials {
                 group,
                 expiry,
             } => (
-                format!("{id_scope}/registrations/{id}/api-version=2019-03-31"),
-                sas::sign(
-                    &format!("{id_scope}/registrations/{id}"),
-                    &group.derive(&id),
-                    *expiry,
-                    Some("registration"),
-                ),
+                dps_user(id_scope, &id),
+                registration_token(id_scope, &id, group, *expiry),
             ),
+            Self::DpsCertificate { id_scope } => (dps_user(id_scope, &id), String::new()),
         };
         let mut connect = Connect::new(id);
         connect.keep_alive = keep_alive;
         connect.set_login(user, password);
         connect
     }
+}
+
+fn dps_user(id_scope: &str, id: &str) -> String {
+    format!("{id_scope}/registrations/{id}/api-version=2019-03-31")
+}
+
+/// Of a member of an enrollment group.
+pub fn registration_token(id_scope: &str, id: &str, group: &SymmetricKey, expiry: u64) -> String {
+    let resource = format!("{id_scope}/registrations/{id}");
+    sas::sign(&resource, &group.derive(id), expiry, Some("registration"))
 }
 
 fn device_login(host: &str, id: &str, key: &SymmetricKey, expiry: u64) -> (String, String) {

@@ -86,7 +86,9 @@ const fn goal(
 }
 
 use Bound::{Least, LeastTimesMosquitto, Most, MostTimesMosquitto};
-use Scenario::{Connect, Intruders, Paced, Registration, RoundTrip, Scale, StartUp, Telemetry};
+use Scenario::{
+    Connect, Enrollments, Intruders, Paced, Registration, RoundTrip, Scale, StartUp, Telemetry,
+};
 
 /// Every row, in the order of the report.
 #[rustfmt::skip]
@@ -105,9 +107,27 @@ pub const GOALS: &[Goal] = &[
     goal("DPS poll, answered", RoundTrip, "per_s", "/s", None, None),
     goal("DPS poll, one client, p50", RoundTrip, "alone_p50_ms", "ms", Some(Most(1.0)), Some(Most(0.2))),
     goal("DPS poll, one client, p99 (40 ms would be Nagle)", RoundTrip, "alone_p99_ms", "ms", Some(Most(10.0)), None),
-    goal("Registrations", Registration, "registrations_per_s", "/s", None, None),
-    goal("Registration, DPS CPU", Registration, "dps_cpu_ms_each", "ms each", None, None),
-    goal("Registration, hub CPU", Registration, "hub_cpu_ms_each", "ms each", None, None),
+    goal("Bare TLS handshakes at the DPS, its CPU", Registration, "handshake_cpu_ms_each", "ms each", None, None),
+    goal("Registrations, polled at once", Registration, "registrations_per_s", "/s", None, None),
+    goal("From connect to assigned, p50", Registration, "p50_ms", "ms", None, None),
+    goal("From connect to assigned, p99", Registration, "p99_ms", "ms", None, None),
+    goal("Registration with a key and one poll, in handshakes", Registration, "in_handshakes", "×", Some(Most(3.0)), None),
+    goal("… of it CONNECT and SUBSCRIBE", Registration, "session_cpu_ms_each", "ms each", None, None),
+    goal("… of it attestation, and the answer", Registration, "attestation_cpu_ms_each", "ms each", None, None),
+    goal("… of it the store of the DPS", Registration, "dps_store_cpu_ms_each", "ms each", None, None),
+    goal("… of it asking the hub, and the poll", Registration, "hub_call_cpu_ms_each", "ms each", None, None),
+    goal("… of it the hub", Registration, "hub_cpu_ms_each", "ms each", None, None),
+    goal("… of the hub its store", Registration, "hub_store_cpu_ms_each", "ms each", None, None),
+    goal("Polls of a registration", Registration, "polls_each", "", None, None),
+    goal("Bare TLS handshakes with client certificates, CPU of the DPS", Registration, "x509_handshake_cpu_ms_each", "ms each", None, None),
+    goal("Registration with a certificate and one poll, in such handshakes", Registration, "x509_in_handshakes", "×", Some(Most(3.0)), None),
+    goal("Registrations with certificates", Registration, "x509_per_s", "/s", None, None),
+    goal("Registration beside 200,000 stored, CPU × beside one", Enrollments, "cost_ratio", "×", Some(Most(1.25)), None),
+    goal("Registration beside one stored, p99", Enrollments, "few_p99_ms", "ms", None, None),
+    goal("Registration beside 200,000 stored, p99", Enrollments, "many_p99_ms", "ms", None, None),
+    goal("Registration while all are listed, p99", Enrollments, "listed_p99_ms", "ms", None, None),
+    goal("A page of 100 enrollments, p99", Enrollments, "page_p99_ms", "ms", None, None),
+    goal("Start-up beside 200,000 stored, to Ready", Enrollments, "stored_ready_ms", "ms", None, None),
     goal("Provisioned, connected and subscribed", Registration, "cold_starts_per_s", "/s", Some(Least(1_000.0)), Some(Least(1_430.0))),
     goal("Connect p99 beside intruders, × undisturbed", Intruders, "p99_ratio", "×", Some(Most(2.0)), Some(Most(1.2))),
     goal("Message CPU beside a crowd, × 500 devices", Scale, "message_ratio", "×", Some(Most(1.5)), Some(Most(1.15))),

@@ -19,14 +19,35 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::credentials::Credentials;
+use crate::leaves::Leaves;
 
 /// Where clients connect, and as whom.
 #[derive(Clone)]
 pub struct Target {
     pub address: SocketAddr,
-    /// `None` is plain TCP.
-    pub tls: Option<TlsConnector>,
+    pub tls: Tls,
     pub credentials: Arc<Credentials>,
+}
+
+/// What a client shows of itself before MQTT begins.
+#[derive(Clone)]
+pub enum Tls {
+    /// Plain TCP.
+    None,
+    /// No certificate.
+    Anonymous(TlsConnector),
+    /// Each client its own certificate.
+    Certificates(Arc<Leaves>),
+}
+
+impl Tls {
+    fn connector(&self, client: usize) -> anyhow::Result<Option<&TlsConnector>> {
+        match self {
+            Self::None => Ok(None),
+            Self::Anonymous(connector) => Ok(Some(connector)),
+            Self::Certificates(leaves) => leaves.connector(client).map(Some),
+        }
+    }
 }
 
 /// Ephemeral ports are counted per source address; 16 addresses give 450,000.
@@ -55,11 +76,20 @@ impl Target {
     /// TCP and TLS.
     pub async fn secure(&self, client: usize) -> anyhow::Result<Stream> {
         let tcp = self.dial(client).await?;
-        let Some(tls) = &self.tls else {
+        let Some(tls) = self.tls.connector(client)? else {
             return Ok(Stream::Plain(tcp));
         };
         let name = ServerName::from(self.address.ip());
         Ok(Stream::Tls(Box::new(tls.connect(name, tcp).await?)))
+    }
+
+    /// TCP and TLS, then goodbye. Ends when the server has seen the handshake's end and closed.
+    pub async fn greet(&self, client: usize) -> anyhow::Result<()> {
+        let mut stream = self.secure(client).await?;
+        stream.shutdown().await?;
+        // A server may close without a goodbye of its own.
+        while matches!(stream.read(&mut [0; 64]).await, Ok(1..)) {}
+        Ok(())
     }
 
     /// TCP, TLS and CONNECT, until CONNACK has come. The code is the server's.
@@ -173,6 +203,13 @@ impl Line {
     pub async fn ping(&mut self) -> anyhow::Result<()> {
         self.send(&[0xc0, 0]).await?;
         while self.next().await? != Packet::PingResp {}
+        Ok(())
+    }
+
+    /// DISCONNECT, and waits until the server has closed.
+    pub async fn leave(mut self) -> anyhow::Result<()> {
+        self.send(&[0xe0, 0]).await?;
+        while matches!(self.stream.read(&mut [0; 64]).await, Ok(1..)) {}
         Ok(())
     }
 

@@ -4,13 +4,17 @@
 
 mod azimuth;
 mod credentials;
+mod crowd;
 mod figure;
 mod gate;
 mod lab;
+mod leaves;
 mod line;
 mod mosquitto;
+mod office;
 mod plan;
 mod process;
+mod provision;
 mod report;
 mod round_trip;
 mod scenario;
@@ -20,7 +24,6 @@ mod telemetry;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
@@ -54,9 +57,6 @@ struct Bench {
     #[arg(long)]
     json: bool,
 }
-
-/// No run of a scenario takes longer; one that does is given up.
-const RUN_LIMIT: Duration = Duration::from_secs(180);
 
 fn parse_kind(text: &str) -> Result<Kind, String> {
     let kinds = [Kind::Azimuth, Kind::Mosquitto];
@@ -146,7 +146,7 @@ async fn measure_once(
     report: &mut Report,
 ) {
     let label = format!("{} on {}, round {round}", scenario.name(), server.name());
-    match timeout(RUN_LIMIT, scenario.run(lab, server)).await {
+    match timeout(scenario.limit(), scenario.run(lab, server)).await {
         Ok(Ok(figures)) => {
             let shown: Vec<_> = figures
                 .values
@@ -166,7 +166,10 @@ async fn measure_once(
             });
         }
         Ok(Err(error)) => fail(report, format!("{label} failed: {error:#}")),
-        Err(_) => fail(report, format!("{label} was given up after {RUN_LIMIT:?}")),
+        Err(_) => fail(
+            report,
+            format!("{label} was given up after {:?}", scenario.limit()),
+        ),
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::credentials::{Credentials, bench_key, far_expiry};
 use crate::lab::{Lab, MOSQUITTO_ADDRESS};
-use crate::line::Target;
+use crate::line::{Target, Tls};
 use crate::process::Process;
 use crate::server::{Server, connector};
 
@@ -45,7 +45,10 @@ pub async fn start(lab: &Lab, plain: bool) -> anyhow::Result<Server> {
         key: bench_key(),
         expiry: far_expiry(),
     };
-    let tls = if plain { None } else { Some(connector(&ca)?) };
+    let tls = match plain {
+        true => Tls::None,
+        false => Tls::Anonymous(connector(&ca)?),
+    };
     let target = Target {
         address,
         tls,

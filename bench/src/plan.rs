@@ -21,7 +21,12 @@ pub struct Plan {
     /// Bytes of a telemetry message.
     pub payload: usize,
     pub registrations: usize,
-    pub registration_concurrency: usize,
+    /// Devices that register at a time: those that poll at once, and those that wait before they poll.
+    pub hasty: usize,
+    pub patient: usize,
+    pub patience: Duration,
+    /// Enrollments, and registrations, that a store holds.
+    pub stored: usize,
     /// Idle devices of the scale scenario, and the connects timed beside them.
     pub crowd: usize,
     pub crowd_connects: usize,
@@ -45,7 +50,10 @@ impl Plan {
             window: 20,
             payload: 200,
             registrations: 3_000,
-            registration_concurrency: 50,
+            hasty: 50,
+            patient: 300,
+            patience: Duration::from_millis(200),
+            stored: 200_000,
             crowd: 15_000,
             crowd_connects: 2_000,
             intruders: 200,
@@ -65,7 +73,9 @@ impl Plan {
             measure: Duration::from_secs(1),
             rate: 1_000,
             registrations: 50,
-            registration_concurrency: 10,
+            hasty: 10,
+            patient: 20,
+            stored: 500,
             crowd: 500,
             crowd_connects: 100,
             intruders: 20,

@@ -108,6 +108,7 @@ pub struct Meter {
     began: Instant,
     pids: Vec<u32>,
     servers: Vec<f64>,
+    stores: Vec<f64>,
     own: f64,
     busy: f64,
 }
@@ -117,6 +118,8 @@ pub struct Spent {
     pub wall: f64,
     /// In the order of the pids.
     pub servers: Vec<f64>,
+    /// The part of each that its store's writer used.
+    pub stores: Vec<f64>,
     /// Of this program.
     pub own: f64,
     /// Share of the machine used by neither.
@@ -132,6 +135,7 @@ impl Meter {
                 .iter()
                 .map(|pid| cpu_seconds(*pid))
                 .collect::<Result<_, _>>()?,
+            stores: pids.iter().map(|pid| store_seconds(*pid)).collect(),
             own: cpu_seconds(std::process::id())?,
             busy: machine_busy_seconds()?,
             pids,
@@ -144,12 +148,16 @@ impl Meter {
         for (pid, before) in self.pids.iter().zip(&self.servers) {
             servers.push(cpu_seconds(*pid)? - before);
         }
+        let stores = self.pids.iter().zip(&self.stores);
+        let stores = stores.map(|(pid, before)| store_seconds(*pid) - before);
+        let stores = stores.collect();
         let own = cpu_seconds(std::process::id())? - self.own;
         let busy = machine_busy_seconds()? - self.busy;
         let other = (busy - own - servers.iter().sum::<f64>()).max(0.0) / (wall * cores() as f64);
         Ok(Spent {
             wall,
             servers,
+            stores,
             own,
             other,
         })
@@ -170,15 +178,23 @@ const TICKS: f64 = 100.0;
 fn cpu_seconds(pid: u32) -> anyhow::Result<f64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))
         .with_context(|| format!("process {pid} ended while it was measured"))?;
+    Ok(ticks(&stat) / TICKS)
+}
+
+/// The same of the thread that writes a server's store; mosquitto has none.
+fn store_seconds(pid: u32) -> f64 {
+    let threads = fs::read_dir(format!("/proc/{pid}/task"));
+    let threads = threads.into_iter().flatten().flatten();
+    let stats = threads.filter_map(|thread| fs::read_to_string(thread.path().join("stat")).ok());
+    let stores = stats.filter(|stat| stat.contains("(azimuth-store)"));
+    stores.map(|stat| ticks(&stat)).sum::<f64>() / TICKS
+}
+
+fn ticks(stat: &str) -> f64 {
     // The name in parentheses may hold blanks: count from behind it.
     let after = stat.rsplit_once(')').map_or("", |(_, after)| after);
-    let ticks: f64 = after
-        .split_whitespace()
-        .skip(11)
-        .take(2)
-        .filter_map(|field| field.parse::<f64>().ok())
-        .sum();
-    Ok(ticks / TICKS)
+    let fields = after.split_whitespace().skip(11).take(2);
+    fields.filter_map(|field| field.parse::<f64>().ok()).sum()
 }
 
 /// Of all cores, without idle and waiting for disks.

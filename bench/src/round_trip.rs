@@ -1,8 +1,9 @@
 //! Clients that ask and wait for the answer, which may come before or after the PUBACK.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use azimuth_wire::topic::dps::{RESPONSES, RequestTopic};
 use bytes::BytesMut;
 use rumqttc::mqttbytes::QoS;
@@ -27,7 +28,9 @@ impl Asker {
     pub async fn at_dps(target: &Target, client: usize) -> anyhow::Result<Self> {
         let mut line = target.enter(client).await?;
         line.subscribe(&[RESPONSES.to_owned()]).await?;
-        let operation_id = register(&mut line, client).await?;
+        let operation_id = register(&mut line, client, Duration::ZERO)
+            .await?
+            .operation_id;
         let topic = RequestTopic::OperationStatus {
             request_id: "2",
             operation_id: &operation_id,
@@ -83,8 +86,18 @@ impl Asker {
     }
 }
 
-/// Registers one device: the operation's id once the device is assigned. Polls without waiting.
-pub async fn register(line: &mut Line, client: usize) -> anyhow::Result<String> {
+/// A registration that came to its end.
+pub struct Registered {
+    pub operation_id: String,
+    pub polls: u16,
+}
+
+/// Registers one device and polls, each time after `pause`, until it is assigned.
+pub async fn register(
+    line: &mut Line,
+    client: usize,
+    pause: Duration,
+) -> anyhow::Result<Registered> {
     let body = serde_json::json!({ "registrationId": device_id(client) }).to_string();
     let mut topic = RequestTopic::Register { request_id: "1" }.to_string();
     let mut body = body.into_bytes();
@@ -99,7 +112,12 @@ pub async fn register(line: &mut Line, client: usize) -> anyhow::Result<String> 
             serde_json::from_slice(&answer.payload).context("the DPS did not answer JSON")?;
         let operation_id = state["operationId"].as_str().unwrap_or_default();
         match state["status"].as_str() {
-            Some("assigned") => return Ok(operation_id.to_owned()),
+            Some("assigned") => {
+                return Ok(Registered {
+                    operation_id: operation_id.to_owned(),
+                    polls: id - 1,
+                });
+            }
             Some("assigning" | "unassigned") => {}
             _ => bail!(
                 "client {client} was not registered: {} {state}",
@@ -111,11 +129,28 @@ pub async fn register(line: &mut Line, client: usize) -> anyhow::Result<String> 
             operation_id,
         }
         .to_string();
-        if !answer.topic.starts_with("$dps/registrations/res/202") {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
         }
     }
     bail!("client {client} was still not assigned after 1,000 polls")
+}
+
+/// Registers with a credential that the DPS must not take.
+pub async fn be_refused(line: &mut Line) -> anyhow::Result<()> {
+    let topic = RequestTopic::Register { request_id: "1" }.to_string();
+    let mut publish = Publish::new(topic, QoS::AtLeastOnce, Vec::new());
+    publish.pkid = 1;
+    let mut bytes = BytesMut::new();
+    publish.write(&mut bytes)?;
+    line.send(&bytes).await?;
+    let answer = line.next_publish().await?;
+    ensure!(
+        answer.topic.starts_with("$dps/registrations/res/401"),
+        "a wrong credential was answered on {}",
+        answer.topic
+    );
+    Ok(())
 }
 
 /// All ask, each again when it was answered.

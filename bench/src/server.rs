@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
 use azimuth_certs::{client_config, without_resumption};
 use tokio_rustls::TlsConnector;
 
 use crate::lab::{Kind, Lab};
 use crate::line::Target;
+use crate::office::Office;
 use crate::process::{Meter, Process};
 use crate::{azimuth, mosquitto};
 
@@ -17,12 +19,25 @@ pub struct Server {
     pub processes: Vec<Process>,
     /// The hub, or mosquitto.
     pub target: Target,
-    pub dps: Option<Target>,
+    pub dps: Option<Dps>,
     /// From the start of the process until it listens.
     pub took: Duration,
 }
 
+/// Where devices of a DPS connect, and where back ends ask.
+#[derive(Clone)]
+pub struct Dps {
+    pub target: Target,
+    pub office: Office,
+    /// What devices trust.
+    pub ca_pem: String,
+}
+
 impl Server {
+    pub fn dps(&self) -> anyhow::Result<&Dps> {
+        self.dps.as_ref().context("no DPS was started")
+    }
+
     /// A hub that knows every device of the plan, or mosquitto.
     pub async fn hub(lab: &Lab, kind: Kind) -> anyhow::Result<Self> {
         match kind {

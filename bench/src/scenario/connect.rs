@@ -23,7 +23,7 @@ pub async fn run(lab: &Lab, kind: Kind) -> anyhow::Result<Figures> {
     let meter = server.meter()?;
     let storm = storm(&server.target, 0..plan.storm, plan.concurrency).await?;
     let spent = meter.read()?;
-    let count = storm.lines.len() as f64;
+    let count = storm.brought.len() as f64;
     figures.saw(&spent);
     figures.put("connects_per_s", count / storm.wall);
     figures.put("p50_ms", storm.latencies.milliseconds(0.5));
@@ -35,7 +35,7 @@ pub async fn run(lab: &Lab, kind: Kind) -> anyhow::Result<Figures> {
     let bare = server.processes[0].resident_kib()?;
     figures.put("idle_kib_each", (bare - empty) / count);
 
-    let lines = subscribe_all(storm.lines).await?;
+    let lines = subscribe_all(storm.brought).await?;
     sleep(plan.settle).await;
     let subscribed = server.processes[0].resident_kib()?;
     figures.put("idle_subscribed_kib_each", (subscribed - empty) / count);

@@ -1,12 +1,15 @@
 //! What is measured, one file each: a fresh server, figures out.
 
 mod connect;
+mod enrollments;
 mod intruders;
 mod registration;
 mod round_trip;
 mod scale;
 mod start_up;
 mod telemetry;
+
+use std::time::Duration;
 
 use clap::ValueEnum;
 
@@ -26,6 +29,8 @@ pub enum Scenario {
     RoundTrip,
     /// Devices provisioned through the DPS into the hub
     Registration,
+    /// Registrations beside 200,000 enrollments and registrations, and while they are listed
+    Enrollments,
     /// The cost of a message and of a connect beside 15,000 idle devices
     Scale,
     /// Connects beside clients that never finish theirs
@@ -35,13 +40,14 @@ pub enum Scenario {
 }
 
 impl Scenario {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::StartUp,
         Self::Connect,
         Self::Telemetry,
         Self::Paced,
         Self::RoundTrip,
         Self::Registration,
+        Self::Enrollments,
         Self::Intruders,
         Self::Scale,
     ];
@@ -53,6 +59,7 @@ impl Scenario {
             Self::Paced => "paced",
             Self::RoundTrip => "round-trip",
             Self::Registration => "registration",
+            Self::Enrollments => "enrollments",
             Self::Scale => "scale",
             Self::Intruders => "intruders",
             Self::StartUp => "start-up",
@@ -61,7 +68,18 @@ impl Scenario {
 
     /// Whether there is anything of this kind to measure on that server.
     pub fn concerns(self, kind: Kind) -> bool {
-        !matches!((self, kind), (Self::Registration, Kind::Mosquitto))
+        let azimuth_alone = matches!(self, Self::Registration | Self::Enrollments);
+        !(azimuth_alone && kind == Kind::Mosquitto)
+    }
+
+    /// No run takes longer; one that does is given up.
+    pub fn limit(self) -> Duration {
+        let minutes = match self {
+            // The first one fills a store.
+            Self::Enrollments => 20,
+            _ => 3,
+        };
+        Duration::from_secs(60 * minutes)
     }
 
     pub async fn run(self, lab: &Lab, kind: Kind) -> anyhow::Result<Figures> {
@@ -71,6 +89,7 @@ impl Scenario {
             Self::Paced => telemetry::run_paced(lab, kind).await,
             Self::RoundTrip => round_trip::run(lab, kind).await,
             Self::Registration => registration::run(lab).await,
+            Self::Enrollments => enrollments::run(lab).await,
             Self::Scale => scale::run(lab, kind).await,
             Self::Intruders => intruders::run(lab, kind).await,
             Self::StartUp => start_up::run(lab, kind).await,

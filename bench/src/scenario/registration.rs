@@ -1,96 +1,160 @@
-//! Devices from nothing: registered at the DPS, made in the hub; then the same with the connect to the hub
-//! and its subscriptions.
+//! Devices from nothing: registered at the DPS with keys or with certificates, made in the hub; what each stage costs
+//! beside bare TLS handshakes of the same run; then the same with the connect to the hub and its subscriptions.
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-use anyhow::Context;
-use azimuth_wire::topic::dps::RESPONSES;
-use tokio::task::JoinSet;
-use tokio::time::Instant;
+use std::time::Duration;
 
 use crate::azimuth;
-use crate::credentials::device_filters;
-use crate::figure::{Figures, Latencies};
+use crate::credentials::Credentials;
+use crate::figure::Figures;
 use crate::lab::Lab;
-use crate::line::{Line, Target};
-use crate::process::Spent;
-use crate::round_trip::register;
+use crate::leaves::Leaves;
+use crate::line::{Target, Tls};
+use crate::provision::{Provisioned, Way, provision, with_a_wrong_key};
 use crate::server::Server;
 
 pub async fn run(lab: &Lab) -> anyhow::Result<Figures> {
-    let server = azimuth::provisioning(lab).await?;
-    let count = lab.plan.registrations;
+    let (plan, server) = (&lab.plan, azimuth::provisioning(lab).await?);
+    let dps = server.dps()?.clone();
     let mut figures = Figures::default();
+    let mut fresh = Fresh(0);
+    let (count, patient) = (plan.registrations, plan.patient);
 
-    let (latencies, spent) = provision(lab, &server, 0..count, false).await?;
-    figures.saw(&spent);
-    figures.put("registrations_per_s", count as f64 / spent.wall);
-    figures.put("p50_ms", latencies.milliseconds(0.5));
-    figures.put("p99_ms", latencies.milliseconds(0.99));
-    figures.put("dps_cpu_ms_each", spent.servers[0] * 1000.0 / count as f64);
-    figures.put("hub_cpu_ms_each", spent.servers[1] * 1000.0 / count as f64);
+    let clients = fresh.next(count);
+    let leaves = Leaves::new(clients.clone(), &dps.ca_pem)?;
+    dps.office.enroll_certificates(&leaves.1).await?;
+    let certificates = Target {
+        tls: Tls::Certificates(Arc::new(leaves.0)),
+        credentials: Arc::new(Credentials::DpsCertificate {
+            id_scope: dps.office.id_scope.clone(),
+        }),
+        ..dps.target.clone()
+    };
+    let wrong = with_a_wrong_key(&dps.target, &dps.office.id_scope);
+    // The first pay for what is made once.
+    let (warm, wait) = (fresh.next(50), Way::Assigned(plan.patience));
+    provision(&server, &dps.target, warm, 10, wait.clone()).await?;
 
-    let (latencies, spent) = provision(lab, &server, count..2 * count, true).await?;
-    figures.saw(&spent);
-    figures.put("cold_starts_per_s", count as f64 / spent.wall);
-    figures.put("cold_start_p99_ms", latencies.milliseconds(0.99));
+    let bare = stage(
+        &server,
+        &dps.target,
+        fresh.next(count),
+        patient,
+        Way::Handshake,
+        &mut figures,
+    )
+    .await?;
+    let session = stage(
+        &server,
+        &dps.target,
+        fresh.next(count),
+        patient,
+        Way::Session,
+        &mut figures,
+    )
+    .await?;
+    let refused = stage(
+        &server,
+        &wrong,
+        fresh.next(count),
+        patient,
+        Way::Refused,
+        &mut figures,
+    )
+    .await?;
+    let whole = stage(
+        &server,
+        &dps.target,
+        fresh.next(count),
+        patient,
+        wait.clone(),
+        &mut figures,
+    )
+    .await?;
+    figures.put("handshakes_per_s", bare.per_second());
+    figures.put("handshake_cpu_ms_each", bare.cost.dps);
+    figures.put("session_cpu_ms_each", session.cost.dps - bare.cost.dps);
     figures.put(
-        "cold_start_cpu_ms_each",
-        spent.server() * 1000.0 / count as f64,
+        "attestation_cpu_ms_each",
+        refused.cost.dps - session.cost.dps,
     );
+    figures.put("dps_store_cpu_ms_each", whole.cost.dps_store);
+    let told_apart = refused.cost.dps + whole.cost.dps_store;
+    figures.put("hub_call_cpu_ms_each", whole.cost.dps - told_apart);
+    figures.put("hub_cpu_ms_each", whole.cost.hub);
+    figures.put("hub_store_cpu_ms_each", whole.cost.hub_store);
+    figures.put("dps_cpu_ms_each", whole.cost.dps);
+    figures.put("polls_each", whole.polls_each());
+    figures.put("in_handshakes", whole.cost.all() / bare.cost.dps);
+
+    let hasty = Way::Assigned(Duration::ZERO);
+    let quick = stage(
+        &server,
+        &dps.target,
+        fresh.next(count),
+        plan.hasty,
+        hasty,
+        &mut figures,
+    )
+    .await?;
+    figures.put("registrations_per_s", quick.per_second());
+    figures.put("p50_ms", quick.crowd.latencies.milliseconds(0.5));
+    figures.put("p99_ms", quick.crowd.latencies.milliseconds(0.99));
+
+    let bare = stage(
+        &server,
+        &certificates,
+        clients.clone(),
+        patient,
+        Way::Handshake,
+        &mut figures,
+    )
+    .await?;
+    let whole = stage(&server, &certificates, clients, patient, wait, &mut figures).await?;
+    figures.put("x509_handshake_cpu_ms_each", bare.cost.dps);
+    figures.put("x509_dps_cpu_ms_each", whole.cost.dps);
+    figures.put("x509_hub_cpu_ms_each", whole.cost.hub);
+    figures.put("x509_per_s", whole.per_second());
+    figures.put("x509_in_handshakes", whole.cost.all() / bare.cost.dps);
+
+    let onwards = Way::Connected(server.target.clone());
+    let cold = stage(
+        &server,
+        &dps.target,
+        fresh.next(count),
+        plan.hasty,
+        onwards,
+        &mut figures,
+    )
+    .await?;
+    figures.put("cold_starts_per_s", cold.per_second());
+    figures.put("cold_start_p99_ms", cold.crowd.latencies.milliseconds(0.99));
+    figures.put("cold_start_cpu_ms_each", cold.cost.all());
     server.stop().await?;
     Ok(figures)
 }
 
-async fn provision(
-    lab: &Lab,
+async fn stage(
     server: &Server,
+    dps: &Target,
     clients: Range<usize>,
-    connect: bool,
-) -> anyhow::Result<(Latencies, Spent)> {
-    let dps = server.dps.clone().context("the DPS was started")?;
-    let next = Arc::new(AtomicUsize::new(clients.start));
-    let mut workers = JoinSet::new();
-    let meter = server.meter()?;
-    for _ in 0..lab.plan.registration_concurrency {
-        let (dps, hub, next) = (
-            dps.clone(),
-            connect.then(|| server.target.clone()),
-            next.clone(),
-        );
-        workers.spawn(async move {
-            let (mut lines, mut latencies) = (Vec::new(), Latencies::default());
-            loop {
-                let client = next.fetch_add(1, Ordering::Relaxed);
-                if client >= clients.end {
-                    return anyhow::Ok((lines, latencies));
-                }
-                let began = Instant::now();
-                lines.extend(one(&dps, hub.as_ref(), client).await?);
-                latencies.record(began.elapsed());
-            }
-        });
-    }
-    let (mut held, mut latencies) = (Vec::new(), Latencies::default());
-    while let Some(worker) = workers.join_next().await {
-        let (lines, some) = worker??;
-        held.extend(lines);
-        latencies.add(&some);
-    }
-    Ok((latencies, meter.read()?))
+    concurrency: usize,
+    way: Way,
+    figures: &mut Figures,
+) -> anyhow::Result<Provisioned> {
+    let done = provision(server, dps, clients, concurrency, way).await?;
+    figures.saw(&done.spent);
+    Ok(done)
 }
 
-/// Provisions one device; with a hub it connects there, subscribes and stays.
-async fn one(dps: &Target, hub: Option<&Target>, client: usize) -> anyhow::Result<Option<Line>> {
-    let mut line = dps.enter(client).await?;
-    line.subscribe(&[RESPONSES.to_owned()]).await?;
-    register(&mut line, client).await?;
-    drop(line);
-    let Some(hub) = hub else { return Ok(None) };
-    let mut line = hub.enter(client).await?;
-    line.subscribe(&device_filters(client)).await?;
-    line.rest();
-    Ok(Some(line))
+/// Clients that nobody was yet.
+struct Fresh(usize);
+
+impl Fresh {
+    fn next(&mut self, count: usize) -> Range<usize> {
+        let first = self.0;
+        self.0 += count;
+        first..self.0
+    }
 }

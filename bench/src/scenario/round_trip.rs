@@ -1,7 +1,5 @@
 //! Questions and answers: a DPS that answers itself, or mosquitto with a responder client behind it.
 
-use anyhow::Context;
-
 use super::telemetry::figures;
 use crate::figure::Figures;
 use crate::lab::{Kind, Lab};
@@ -21,7 +19,7 @@ pub async fn run(lab: &Lab, kind: Kind) -> anyhow::Result<Figures> {
 
 async fn at_dps(lab: &Lab) -> anyhow::Result<Figures> {
     let mut server = azimuth::provisioning(lab).await?;
-    let target = server.dps.clone().context("the DPS was started")?;
+    let target = server.dps()?.target.clone();
     // Only the DPS answers here; its hub heard of the devices while they registered.
     let hub = server.processes.split_off(1);
     let alone = measure(&server, vec![Asker::at_dps(&target, 0).await?], &lab.plan).await?;

@@ -19,7 +19,7 @@ pub async fn run(lab: &Lab, kind: Kind) -> anyhow::Result<Figures> {
     let mut figures = Figures::default();
     let lines = storm(&server.target, 0..plan.talkers, plan.concurrency)
         .await?
-        .lines;
+        .brought;
     let few = cost(lab, &server, lines, &mut figures).await?;
     let crowd = storm(
         &server.target,
@@ -27,7 +27,7 @@ pub async fn run(lab: &Lab, kind: Kind) -> anyhow::Result<Figures> {
         plan.concurrency,
     )
     .await?
-    .lines;
+    .brought;
     let many = cost(lab, &server, few.lines, &mut figures).await?;
     figures.put("crowd", crowd.len() as f64);
     figures.put("few_server_cpu_s_per_100k", few.per_100k);
@@ -61,7 +61,7 @@ async fn cost(
     .await?;
     let spent = meter.read()?;
     figures.saw(&spent);
-    let per_connect = spent.server() * 1000.0 / guests.lines.len() as f64;
+    let per_connect = spent.server() * 1000.0 / guests.brought.len() as f64;
     drop(guests);
     tokio::time::sleep(plan.settle).await;
     Ok(Cost {

@@ -11,7 +11,7 @@ pub async fn run(lab: &Lab, kind: Kind) -> anyhow::Result<Figures> {
     let server = Server::hub(lab, kind).await?;
     let lines = storm(&server.target, 0..lab.plan.talkers, lab.plan.concurrency)
         .await?
-        .lines;
+        .brought;
     let (acknowledged, _) = closed_loop(&server, lines, &lab.plan).await?;
     server.stop().await?;
     Ok(figures(&acknowledged))
@@ -22,7 +22,7 @@ pub async fn run_paced(lab: &Lab, kind: Kind) -> anyhow::Result<Figures> {
     let server = Server::hub(lab, kind).await?;
     let lines = storm(&server.target, 0..lab.plan.talkers, lab.plan.concurrency)
         .await?
-        .lines;
+        .brought;
     let (acknowledged, _) = open_loop(&server, lines, &lab.plan).await?;
     server.stop().await?;
     Ok(figures(&acknowledged))
