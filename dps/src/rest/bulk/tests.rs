@@ -153,3 +153,20 @@ async fn a_call_that_cannot_be_understood_is_refused_whole() {
     let reply = api.send("POST", "/enrollments", None, ten).await;
     assert_eq!(reply.body["isSuccessful"], true);
 }
+
+#[tokio::test]
+async fn of_entries_of_one_id_the_last_stays() {
+    let api = Api::new();
+    let named = |at: usize| {
+        let mut one = entry("same");
+        one["deviceId"] = json!(format!("device-{at}"));
+        one
+    };
+    let body = json!({ "mode": "update", "enrollments": (0..10).map(named).collect::<Vec<_>>() });
+    let reply = api.send("POST", "/enrollments", None, body).await;
+    assert_eq!(reply.body["isSuccessful"], true, "{}", reply.body);
+    let found = api
+        .send("GET", "/enrollments/same", None, Value::Null)
+        .await;
+    assert_eq!(found.body["deviceId"], "device-9");
+}
