@@ -28,6 +28,7 @@ mod identity;
 mod listing;
 mod registration;
 mod terms;
+mod way_back;
 
 pub use ca_certificate::CaCertificate;
 pub use deprovision::Deprovision;
