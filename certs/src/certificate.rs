@@ -148,6 +148,11 @@ impl Certificate {
         parsed.public_key().subject_public_key.data.to_vec()
     }
 
+    /// `key_info` is its SubjectPublicKeyInfo.
+    pub(crate) fn holds(&self, key_info: &[u8]) -> bool {
+        self.parsed().public_key().raw == key_info
+    }
+
     pub(crate) fn parsed(&self) -> X509Certificate<'_> {
         let (_, parsed) = X509Certificate::from_der(&self.0).expect("checked when it was made");
         parsed

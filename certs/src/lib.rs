@@ -36,7 +36,7 @@ pub use possession::{VerificationCode, check_possession};
 pub use server::{Renewal, ServerIdentity};
 pub use thumbprint::Thumbprint;
 pub use tls::{
-    KeyChoice, client_config, client_config_with_certificate, client_config_with_system_roots,
-    without_resumption,
+    KeyChoice, client_certificate, client_config, client_config_with_certificate,
+    client_config_with_system_roots, without_resumption,
 };
 pub use trust::{Runtime, TrustFiles, bundle, c_header, one_line, trust_rows};

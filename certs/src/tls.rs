@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use rustls::client::Resumption;
+use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{Ticketer, default_provider};
 use rustls::pki_types::pem::PemObject;
@@ -118,6 +118,26 @@ fn trusting(roots: RootCertStore) -> Result<ClientBuilder, Error> {
         .with_protocol_versions(VERSIONS)
         .map_err(Error::Tls)?;
     Ok(builder.with_root_certificates(roots))
+}
+
+/// A certificate with its chain and its key, for a client to show: the key must be that of the certificate.
+pub fn client_certificate(
+    chain_pem: &str,
+    key_pem: &str,
+) -> Result<Arc<dyn ResolvesClientCert>, Error> {
+    let leaf = Certificate::read_first(chain_pem.as_bytes())?;
+    let (_, key) = chain_and_key(chain_pem, key_pem)?;
+    let key = default_provider()
+        .key_provider
+        .load_private_key(key)
+        .map_err(Error::Tls)?;
+    if !key
+        .public_key()
+        .is_some_and(|public| leaf.holds(public.as_ref()))
+    {
+        return Err(Error::OtherKey);
+    }
+    Ok(certified_key_for_client(chain_pem, key_pem)?)
 }
 
 /// Built by hand: rustls' builder parses the certificate and so refuses version 1.

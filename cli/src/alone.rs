@@ -52,6 +52,8 @@ enum DpsCommand {
     Enrollment(dps::Enrollment),
     /// Create, show, list, change and delete the entries of many devices, and derive their keys
     Group(dps::Group),
+    /// Upload, verify, list, show and delete the CA certificates that chains of devices lead to
+    Certificate(dps::CaCertificate),
     /// List, show and delete the records of devices that registered
     Registration(dps::Registration),
     /// Take a device, or all devices of a group, out of service: in the DPS and in the hub
@@ -121,6 +123,7 @@ impl OneDps {
             Some(DpsCommand::LinkedHub(command)) => return command.run(config),
             Some(DpsCommand::Enrollment(command)) => return command.run(config),
             Some(DpsCommand::Group(command)) => return command.run(config),
+            Some(DpsCommand::Certificate(command)) => return command.run(config),
             Some(DpsCommand::Registration(command)) => return command.run(config),
             Some(DpsCommand::Deprovision(command)) => return command.run(config),
             None => {}

@@ -3,6 +3,7 @@
 //! What may not enter: how a device behaves.
 
 mod alarm;
+mod leaves;
 mod progress;
 mod slot;
 
@@ -24,6 +25,7 @@ use ipnet::IpNet;
 use tokio_util::sync::CancellationToken;
 
 use self::alarm::Alarm;
+use self::leaves::Leaves;
 use self::progress::Shown;
 use self::slot::Slot;
 use crate::announce;
@@ -33,8 +35,8 @@ use crate::services;
 
 /// Runs a fleet of simulated devices against this or any other endpoint.
 ///
-/// With a group key they provision through DPS first; with a connection string they go to its hub.
-/// Without either, the group of the simulator that runs from the data folder serves. Ends with
+/// With a group key or certificates they provision through DPS first; with a connection string they go to its hub.
+/// Without any, the group of the simulator that runs from the data folder serves. Ends with
 /// counts, rates, latencies from the time each message was due, and errors by kind; exit code 1 if
 /// devices failed.
 #[derive(Debug, Args)]
@@ -53,6 +55,19 @@ pub struct DeviceSim {
         value_name = "KEY"
     )]
     group_key: Option<String>,
+    /// Key of one device, of an individual enrollment or derived from a group's
+    #[arg(long, conflicts_with_all = ["connection_string", "certificate", "certificates", "slots"], value_name = "KEY")]
+    device_key: Option<String>,
+    /// Certificate of one device, followed by those above it, as PEM; its common name is the registration id
+    #[arg(long, requires = "key", conflicts_with_all = ["connection_string", "certificates", "slots"], value_name = "FILE")]
+    certificate: Option<PathBuf>,
+    /// Key of that certificate, as PEM
+    #[arg(long, requires = "certificate", value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// Certificates of a whole fleet: a device for each NAME.chain.pem with a NAME.key beside it, as `azimuth certs leaf`
+    /// writes them
+    #[arg(long, conflicts_with_all = ["connection_string", "slots"], value_name = "FOLDER")]
+    certificates: Option<PathBuf>,
     /// Connection string of one device, or of a hub policy with DeviceConnect for devices that exist
     #[arg(long, conflicts_with = "group_key", value_name = "STRING")]
     connection_string: Option<String>,
@@ -194,8 +209,17 @@ impl DeviceSim {
                     .with_context(|| format!("--resolve {pair}"))?,
             );
         }
-        let (credential, provisioning) = self.credential(config, paste)?;
-        let who = self.who(&credential, slot)?;
+        let (who, credential, provisioning) = match self.leaves()? {
+            Some(leaves) => (
+                Who::Named(leaves.names),
+                Credential::Certificates(leaves.certificates),
+                Some(self.provisioning(config, paste)?),
+            ),
+            None => {
+                let (credential, provisioning) = self.credential(config, paste)?;
+                (self.who(&credential, slot)?, credential, provisioning)
+            }
+        };
         let mut plan = Plan::new(who, credential, provisioning);
         plan.addresses = addresses;
         plan.hub_port = config.ports.mqtt;
@@ -224,11 +248,18 @@ impl DeviceSim {
                 .device_id()
                 .context("the connection string names no device")?
                 .to_string(),
-            Credential::GroupKey(_) | Credential::DeviceKey(_) | Credential::HubPolicy(_) => {
-                self.name.clone()
-            }
+            Credential::GroupKey(_)
+            | Credential::DeviceKey(_)
+            | Credential::HubPolicy(_)
+            | Credential::Certificates(_) => self.name.clone(),
         };
         let first = slot.map_or(Ok(1), |slot| slot.first(&name, self.count))?;
+        if matches!(credential, Credential::DeviceKey(_)) && self.count > 1 {
+            bail!(
+                "--device-key is the key of one device; give --group-key for {}",
+                self.count
+            );
+        }
         let one = matches!(credential, Credential::ConnectionString(_))
             || (self.count == 1 && !name.contains("{n}"));
         Ok(if one {
@@ -252,14 +283,34 @@ impl DeviceSim {
             };
             return Ok((credential, None));
         }
+        if let Some(key) = &self.device_key {
+            let key = Credential::DeviceKey(key.parse().context("--device-key")?);
+            return Ok((key, Some(self.provisioning(config, paste)?)));
+        }
         let known = paste.and_then(|paste| paste.dps.as_ref());
         let key = match (&self.group_key, known.and_then(|dps| dps.group.as_ref())) {
             (Some(key), _) => key.parse().context("--group-key")?,
             (None, Some(group)) => group.primary_key.clone(),
             (None, None) => {
-                bail!("give --group-key with --dps and --id-scope, or --connection-string")
+                bail!(
+                    "give --group-key, --device-key or --certificate with --dps and --id-scope, or --connection-string"
+                )
             }
         };
+        let dps = self.provisioning(config, paste)?;
+        Ok((Credential::GroupKey(key), Some(dps)))
+    }
+
+    fn leaves(&self) -> anyhow::Result<Option<Leaves>> {
+        match (&self.certificate, &self.key, &self.certificates) {
+            (Some(certificate), Some(key), _) => Leaves::one(certificate, key).map(Some),
+            (_, _, Some(folder)) => Leaves::folder(folder).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    fn provisioning(&self, config: &Config, paste: Option<&Paste>) -> anyhow::Result<Dps> {
+        let known = paste.and_then(|paste| paste.dps.as_ref());
         let host = self
             .dps
             .clone()
@@ -270,13 +321,12 @@ impl DeviceSim {
             (None, Some(dps)) => dps.id_scope.parse()?,
             (None, None) => bail!("--id-scope is missing"),
         };
-        let dps = Dps {
+        Ok(Dps {
             host,
             port: config.ports.mqtt,
             address: None,
             id_scope,
-        };
-        Ok((Credential::GroupKey(key), Some(dps)))
+        })
     }
 
     fn sources(&self, config: &Config) -> anyhow::Result<Sources> {

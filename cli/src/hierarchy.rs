@@ -120,7 +120,8 @@ impl Words {
     }
 }
 
-fn signer(issuer: &Path, now: SystemTime) -> anyhow::Result<Signer> {
+/// A CA by the stem of its files.
+pub fn signer(issuer: &Path, now: SystemTime) -> anyhow::Result<Signer> {
     let read = |ending| {
         let path = file(issuer, ending);
         fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))

@@ -28,9 +28,13 @@ pub enum PlanError {
     #[error("the connection string of a policy has no `SharedAccessKeyName`")]
     NoPolicyName,
     #[error(
-        "the connection string has no `SharedAccessKey`; devices with certificates cannot be simulated yet"
+        "the connection string has no `SharedAccessKey`; devices with certificates register with a DPS"
     )]
     NoKey,
+    #[error(
+        "{devices} devices with {certificates} certificates: each device needs one of its own, of its name"
+    )]
+    Certificates { certificates: usize, devices: u64 },
     #[error("`{0}` is not a host name or an address")]
     Host(String),
     #[error("the {what} is {given}; it must be {allowed}")]

@@ -1,4 +1,5 @@
-//! How a device introduces itself: CONNECT at the DPS and at the hub, with a fresh SAS token.
+//! How a device introduces itself: CONNECT at the DPS and at the hub, with a fresh SAS token, or with none where a
+//! certificate says who it is.
 //!
 //! The only file of the crate that touches keys.
 
@@ -36,7 +37,7 @@ pub(crate) fn dps(plan: &Plan, dps: &Dps, id: &str, unix: u64) -> Connect {
 /// `registration` is what the key is derived from, `device` who the device is at this hub.
 pub(crate) fn hub(plan: &Plan, host: &str, registration: &str, device: &str, unix: u64) -> Connect {
     let policy = match &plan.credential {
-        Credential::GroupKey(_) | Credential::DeviceKey(_) => None,
+        Credential::GroupKey(_) | Credential::DeviceKey(_) | Credential::Certificates(_) => None,
         Credential::ConnectionString(string) | Credential::HubPolicy(string) => {
             string.key_name.as_deref()
         }
@@ -56,9 +57,10 @@ pub(crate) fn hub(plan: &Plan, host: &str, registration: &str, device: &str, uni
     }
 }
 
-/// How long a token is used: 85 % of its life, as Azure's SDKs do.
-pub(crate) fn use_of_token(plan: &Plan) -> Duration {
-    plan.token_life.mul_f64(0.85)
+/// How long a token is used: 85 % of its life, as Azure's SDKs do. None where there is no token.
+pub(crate) fn use_of_token(plan: &Plan) -> Option<Duration> {
+    let certificates = matches!(plan.credential, Credential::Certificates(_));
+    (!certificates).then(|| plan.token_life.mul_f64(0.85))
 }
 
 fn expiry(plan: &Plan, unix: u64) -> u64 {
@@ -69,6 +71,7 @@ fn key(plan: &Plan, registration: &str) -> Option<SymmetricKey> {
     match &plan.credential {
         Credential::GroupKey(group) => Some(group.derive(registration)),
         Credential::DeviceKey(key) => Some(key.clone()),
+        Credential::Certificates(_) => None,
         Credential::ConnectionString(string) | Credential::HubPolicy(string) => string.key.clone(),
     }
 }
@@ -122,6 +125,30 @@ mod tests {
             name.client_type.unwrap(),
             format!("azimuth-device-sim/{}", env!("CARGO_PKG_VERSION"))
         );
+    }
+
+    #[test]
+    fn a_device_with_a_certificate_sends_no_password() {
+        let place = Dps {
+            host: "global.azure-devices-provisioning.net".into(),
+            port: 8883,
+            address: None,
+            id_scope: "0ne00002193".parse().unwrap(),
+        };
+        let who = Who::Named(vec!["d1".into()]);
+        let credential = Credential::Certificates(Vec::new());
+        let plan = Plan::new(who, credential, Some(place.clone()));
+        for connect in [
+            dps(&plan, &place, "d1", 0),
+            hub(&plan, "h.azure-devices.net", "d1", "d1", 0),
+        ] {
+            let mut bytes = bytes::BytesMut::new();
+            connect.write(&mut bytes).unwrap();
+            // The flags of CONNECT stand behind the length, the protocol's name and its level.
+            let flags = bytes[bytes.windows(4).position(|at| at == b"MQTT").unwrap() + 5];
+            assert_eq!(flags & 0b1100_0000, 0b1000_0000, "{connect:?}");
+        }
+        assert_eq!(use_of_token(&plan), None);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use azimuth_clock::Clock;
 use azimuth_wire::time::unix_seconds;
 use bytes::BytesMut;
 use rumqttc::mqttbytes::v4::Packet;
+use rustls::client::ResolvesClientCert;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
@@ -364,11 +365,22 @@ async fn open(shared: &Shared, endpoint: Endpoint, number: u64) -> Result<Box<Li
     let now = shared.clock.now();
     let address = shared.resolver.address(plan, host, port, told, now).await?;
     let place = plan.place(number) / plan.shard.of.max(1);
-    let line = transport::dial(&shared.tls, host, address, plan.sources.pick(place)).await;
+    let tls = match plan.certificate(number) {
+        Some(certificate) => showing(&shared.tls, certificate),
+        None => shared.tls.clone(),
+    };
+    let line = transport::dial(&tls, host, address, plan.sources.pick(place)).await;
     if line.is_err() {
         shared.resolver.note_failure(host, address.ip());
     }
     line.map(Box::new)
+}
+
+/// The same with a certificate. Made for each handshake: thousands of idle devices need not keep theirs.
+fn showing(tls: &TlsConnector, certificate: &Arc<dyn ResolvesClientCert>) -> TlsConnector {
+    let mut config = tls.config().as_ref().clone();
+    config.client_auth_cert_resolver = certificate.clone();
+    TlsConnector::from(Arc::new(config))
 }
 
 #[cfg(test)]

@@ -5,10 +5,12 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use azimuth_wire::connection_string::ConnectionString;
 use azimuth_wire::{DeviceId, IdScope, RegistrationId, SymmetricKey};
+use rustls::client::ResolvesClientCert;
 
 use crate::error::PlanError;
 use crate::sources::Sources;
@@ -80,6 +82,8 @@ pub enum Who {
 /// What devices prove themselves with.
 #[derive(Debug, Clone)]
 pub enum Credential {
+    /// A certificate for each device, in the order of their names, shown to the DPS and to the hub.
+    Certificates(Vec<Arc<dyn ResolvesClientCert>>),
     /// The key of an enrollment group; each device derives its own.
     GroupKey(SymmetricKey),
     /// The key of an individual enrollment.
@@ -160,7 +164,9 @@ impl Plan {
     /// The hub that the connection string names; `None` when a DPS says which.
     pub(crate) fn hub(&self) -> Option<&str> {
         match &self.credential {
-            Credential::GroupKey(_) | Credential::DeviceKey(_) => None,
+            Credential::GroupKey(_) | Credential::DeviceKey(_) | Credential::Certificates(_) => {
+                None
+            }
             Credential::ConnectionString(string) | Credential::HubPolicy(string) => {
                 Some(&string.host_name)
             }
@@ -180,6 +186,14 @@ impl Plan {
                 .then(|| name.replace("{n}", &first.saturating_add(number).to_string())),
             Who::Named(names) => names.get(usize::try_from(number).ok()?).cloned(),
         }
+    }
+
+    /// What the device with this number, from 0, shows in its handshakes.
+    pub(crate) fn certificate(&self, number: u64) -> Option<&Arc<dyn ResolvesClientCert>> {
+        let Credential::Certificates(certificates) = &self.credential else {
+            return None;
+        };
+        certificates.get(usize::try_from(number).ok()?)
     }
 
     /// The place of the device with this number, from 0, among those of all slots: what chance and
@@ -265,7 +279,21 @@ impl Plan {
         let string = match (&self.credential, &self.provisioning) {
             (Credential::GroupKey(_), None) => return Err(PlanError::NeedsDps("group key")),
             (Credential::DeviceKey(_), None) => return Err(PlanError::NeedsDps("device key")),
-            (Credential::GroupKey(_) | Credential::DeviceKey(_), Some(dps)) => {
+            (Credential::Certificates(_), None) => {
+                return Err(PlanError::NeedsDps("certificate"));
+            }
+            (Credential::Certificates(certificates), Some(_))
+                if certificates.len() as u64 != self.devices() =>
+            {
+                return Err(PlanError::Certificates {
+                    certificates: certificates.len(),
+                    devices: self.devices(),
+                });
+            }
+            (
+                Credential::GroupKey(_) | Credential::DeviceKey(_) | Credential::Certificates(_),
+                Some(dps),
+            ) => {
                 return check_host(&dps.host);
             }
             (Credential::ConnectionString(_), Some(_)) => {

@@ -95,6 +95,14 @@ fn what_cannot_work_is_refused_with_a_sentence() {
         (change(&|p| p.who = named(&["a", "A"])), "`A` stands twice"),
         (change(&|p| p.provisioning = None), "group key needs a DPS"),
         (
+            one(Credential::Certificates(Vec::new())),
+            "certificate needs a DPS",
+        ),
+        (
+            change(&|p| p.credential = Credential::Certificates(Vec::new())),
+            "3 devices with 0 certificates",
+        ),
+        (
             change(&|p| p.provisioning.as_mut().unwrap().host = "a b".into()),
             "not a host name",
         ),

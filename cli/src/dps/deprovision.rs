@@ -1,18 +1,23 @@
 //! `azimuth dps deprovision`: takes a device, or all devices of a group, out of service.
 //!
 //! Two steps, as Azure describes them: the enrollment first, so that the device cannot come back, then
-//! its identity in the hub, so that it is cut off now. What may not enter: rules about either.
+//! its identity in the hub, so that it is cut off now. Whatever fails after the first effect, it is said what was
+//! done and what was not. What may not enter: rules about either.
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
+use azimuth_certs::Certificate;
 use clap::Args;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
+use super::attestation::{certificate, enrolled};
 use super::identity::{Done, Fate, Hubs};
 use super::listing::Pages;
 use super::terms::writable;
+use super::way_back::{self, Shows};
 use super::{Ask, ENROLLMENTS, GROUPS, REGISTRATIONS, Target, path};
 use crate::config::Config;
 use crate::endpoint::Open;
@@ -40,6 +45,10 @@ pub struct Deprovision {
     /// For good: delete what would be disabled
     #[arg(long)]
     delete: bool,
+    /// The certificate of a device of a group, PEM or DER: the entry that bars the device then holds it. Without one
+    /// the entry holds keys that nobody has, and bars the registration id all the same
+    #[arg(long, value_name = "FILE", conflicts_with = "group")]
+    certificate: Option<PathBuf>,
     /// Connection string of the hub, where it was not started with this data folder
     #[arg(
         long,
@@ -65,9 +74,22 @@ struct Work<'a> {
     fate: Fate,
 }
 
+/// What became of the devices of a group in their hubs.
+#[derive(Debug, Default)]
+struct Count {
+    devices: usize,
+    failed: usize,
+    /// Who has an enabled entry besides the group's.
+    own: Vec<String>,
+}
+
 impl Deprovision {
     pub fn run(self, config: Config) -> anyhow::Result<ExitCode> {
         super::run(async {
+            let leaf = match (&self.registration, &self.certificate) {
+                (Some(id), Some(file)) => Some(leaf_of(id, file)?),
+                _ => None,
+            };
             let work = Work {
                 dps: self.target.open(&config).await?,
                 hubs: Hubs::new(&config, self.hub_connection_string.as_deref())?,
@@ -78,7 +100,7 @@ impl Deprovision {
                 },
             };
             match (self.registration, self.group) {
-                (Some(id), _) => work.device(&id).await,
+                (Some(id), _) => work.device(&id, leaf).await,
                 (None, Some(id)) => work.group(&id).await,
                 (None, None) => bail!("say what to take out of service: --registration or --group"),
             }
@@ -87,15 +109,50 @@ impl Deprovision {
 }
 
 impl Work<'_> {
-    async fn device(mut self, id: &str) -> anyhow::Result<ExitCode> {
-        let (entry_path, state_path) = (path(ENROLLMENTS, id), path(REGISTRATIONS, id));
+    async fn device(mut self, id: &str, leaf: Option<Certificate>) -> anyhow::Result<ExitCode> {
+        let state_path = path(REGISTRATIONS, id);
         let state = Ask::get(&state_path).find(&self.dps).await?;
-        let entry = Ask::get(&entry_path).find(&self.dps).await?;
-        let barred = match (entry, self.fate) {
+        let entry = Ask::get(&path(ENROLLMENTS, id)).find(&self.dps).await?;
+        let shows = match &leaf {
+            Some(_) => Shows::Certificate,
+            None => Shows::of(state.as_ref(), entry.as_ref()),
+        };
+        // Read before anything is done, so that nothing but the hub can fail afterwards.
+        let groups = Pages::of(format!("{GROUPS}/query")).all(&self.dps).await?;
+        let groups = way_back::Open::among(&groups, None);
+        let barred = self.disenroll(id, entry, state.as_ref(), leaf).await;
+        let barred = barred.context("nothing was done in a hub either")?;
+        let cut = match self.place(&state_path, state).await {
+            Ok(state) => self.cut(&device(id, state.as_ref())).await,
+            Err(error) => Err(error),
+        };
+        for note in way_back::of_device(id, barred, shows, &groups) {
+            println!("note {note}");
+        }
+        cut.context("the step in the DPS is done, the one in the hub is not; run this again")?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// The step in the DPS for one device; whether an entry bars it from now on.
+    async fn disenroll(
+        &self,
+        id: &str,
+        entry: Option<Value>,
+        state: Option<&Value>,
+        leaf: Option<Certificate>,
+    ) -> anyhow::Result<bool> {
+        let entry_path = path(ENROLLMENTS, id);
+        match (entry, self.fate) {
             (Some(entry), Fate::Disabled) => {
                 self.disable(&entry_path, entry, &format!("the enrollment {id}"))
                     .await?;
-                true
+                Ok(true)
+            }
+            (Some(entry), Fate::Deleted) if bars(&entry, state) => {
+                println!(
+                    "dps  the enrollment {id} bars this device of its group already, and stays"
+                );
+                Ok(true)
             }
             (Some(entry), Fate::Deleted) => {
                 let etag = entry["etag"].as_str().unwrap_or("*").to_owned();
@@ -103,33 +160,32 @@ impl Work<'_> {
                 let delete = Ask::new(Method::DELETE, &entry_path).headers(&condition);
                 delete.of(&self.dps).await?;
                 println!("dps  deleted the enrollment {id}");
-                false
+                Ok(false)
             }
-            (None, _) if state.is_some() => {
-                let entry = barring(id);
+            (None, _) if state.is_some() || leaf.is_some() => {
+                let what = match leaf {
+                    Some(_) => "for its certificate",
+                    None => "for its registration id",
+                };
+                let entry = barring(id, leaf.as_ref());
                 let put = Ask::new(Method::PUT, &entry_path).body(entry);
                 put.of(&self.dps).await?;
                 println!(
-                    "dps  created a disabled enrollment {id}, which bars this device of its group"
+                    "dps  created a disabled enrollment {id} {what}, which bars this device of its group"
                 );
-                true
+                Ok(true)
             }
             (None, _) => bail!(
                 "{id} has neither an enrollment nor a registration; to bar a device before it ever registers: azimuth dps enrollment create {id} --status disabled"
             ),
-        };
-        // A registration that was under way when the entry changed may have ended since.
-        let now = Ask::get(&state_path).find(&self.dps).await?;
-        let device = device(id, now.or(state).as_ref());
-        let cut = self.cut(&device).await;
-        let groups = self.enabled_groups(None).await?;
-        for note in notes(id, barred, &groups) {
-            println!("note {note}");
         }
-        if let Err(error) = cut {
-            bail!("{error:#}; the enrollment is done, run this again for the hub");
-        }
-        Ok(ExitCode::SUCCESS)
+    }
+
+    /// The state of a registration now: one that was under way when the entry changed may have ended since. What
+    /// it was before counts where the record went with the entry.
+    async fn place(&self, path: &str, before: Option<Value>) -> anyhow::Result<Option<Value>> {
+        let now = Ask::get(path).find(&self.dps).await?;
+        Ok(now.or(before))
     }
 
     async fn group(mut self, id: &str) -> anyhow::Result<ExitCode> {
@@ -138,46 +194,62 @@ impl Work<'_> {
         let hints = [(StatusCode::NOT_FOUND, hint)];
         let found = Ask::get(&group_path).hints(&hints).of(&self.dps).await?;
         let group = found.body;
+        let others = Pages::of(format!("{GROUPS}/query")).all(&self.dps).await?;
+        let others = way_back::Open::among(&others, Some(id));
         // Disabled before its devices are listed: nobody slips in behind the list.
-        self.disable(&group_path, group, &format!("the group {id}"))
-            .await?;
-        let list = Pages::of(format!("{}/query", path(REGISTRATIONS, id)));
-        let states = list.all(&self.dps).await?;
-        let (mut failed, mut own) = (0_usize, Vec::new());
-        for state in &states {
-            let id = state["registrationId"].as_str().unwrap_or_default();
-            if let Err(error) = self.cut(&device(id, Some(state))).await {
-                failed += 1;
-                eprintln!("hub  {id} is not done: {error:#}");
-            }
-            let entry = Ask::get(&path(ENROLLMENTS, id)).find(&self.dps).await?;
-            if entry.is_some_and(|entry| entry["provisioningStatus"] == "enabled") {
-                own.push(id);
-            }
-        }
+        self.disable(&group_path, group.clone(), &format!("the group {id}"))
+            .await
+            .context("nothing was done in a hub either")?;
+        let mut count = Count::default();
+        let listed = self.devices_of(id, &mut count).await;
         println!(
             "hub  {} of {} devices done",
-            states.len() - failed,
-            states.len()
+            count.devices - count.failed,
+            count.devices
         );
-        if failed > 0 {
-            bail!("{failed} devices are not done; the group stays disabled, run this again");
-        }
-        if self.fate == Fate::Deleted {
-            super::delete(&self.dps, &group_path, hint).await?;
-            println!("dps  deleted the group {id}");
-        } else {
-            println!("note the group {id} lets its devices back in once it is enabled");
-        }
-        for device in own {
-            println!("note {device} has an enabled enrollment of its own and may come back by it");
-        }
-        for other in self.enabled_groups(Some(id)).await? {
-            println!(
-                "note the group {other} is enabled: a device that holds a key of it may come back by it"
+        listed.context(
+            "the group is disabled, but the list of its devices broke off, so there may be more; run this again",
+        )?;
+        if count.failed > 0 {
+            bail!(
+                "{} devices are not done; the group stays disabled, run this again",
+                count.failed
             );
         }
+        let deleted = self.fate == Fate::Deleted;
+        if deleted {
+            super::delete(&self.dps, &group_path, hint)
+                .await
+                .context("its devices are done; the group is disabled and not deleted")?;
+            println!("dps  deleted the group {id}");
+        }
+        for device in count.own {
+            println!("note {device} has an enabled enrollment of its own and may come back by it");
+        }
+        for note in way_back::of_group(&group, deleted, &others) {
+            println!("note {note}");
+        }
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// The step in the hubs for all devices that came through a group, a page at a time.
+    async fn devices_of(&mut self, group: &str, count: &mut Count) -> anyhow::Result<()> {
+        let mut pages = Pages::of(format!("{}/query", path(REGISTRATIONS, group)));
+        while let Some(page) = pages.next(&self.dps).await? {
+            for state in &page {
+                let id = state["registrationId"].as_str().unwrap_or_default();
+                count.devices += 1;
+                if let Err(error) = self.cut(&device(id, Some(state))).await {
+                    count.failed += 1;
+                    eprintln!("hub  {id} is not done: {error:#}");
+                }
+                let entry = Ask::get(&path(ENROLLMENTS, id)).find(&self.dps).await?;
+                if entry.is_some_and(|entry| entry["provisioningStatus"] == "enabled") {
+                    count.own.push(id.to_owned());
+                }
+            }
+        }
+        Ok(())
     }
 
     async fn disable(&self, path: &str, record: Value, what: &str) -> anyhow::Result<()> {
@@ -207,26 +279,51 @@ impl Work<'_> {
         }
         Ok(())
     }
-
-    /// The names of the groups that let devices in, but for one.
-    async fn enabled_groups(&self, but: Option<&str>) -> anyhow::Result<Vec<String>> {
-        let groups = Pages::of(format!("{GROUPS}/query")).all(&self.dps).await?;
-        let enabled = |group: &&Value| group["provisioningStatus"] == "enabled";
-        let names = groups.iter().filter(enabled);
-        let names = names.filter_map(|group| group["enrollmentGroupId"].as_str());
-        let other = |name: &&str| !but.is_some_and(|but| but.eq_ignore_ascii_case(name));
-        Ok(names.filter(other).map(str::to_owned).collect())
-    }
 }
 
-/// The entry that bars one device of a group. Its keys are made: nobody holds them.
-fn barring(id: &str) -> Value {
+/// The device's certificate, which must be one for its registration id.
+fn leaf_of(id: &str, file: &Path) -> anyhow::Result<Certificate> {
+    let leaf = certificate(file)?;
+    let name = leaf.common_name();
+    if name
+        .as_ref()
+        .is_some_and(|name| name.eq_ignore_ascii_case(id))
+    {
+        return Ok(leaf);
+    }
+    bail!(
+        "{} is a certificate of `{}`, not of {id}: the common name of a device's certificate is its registration id",
+        file.display(),
+        name.unwrap_or_default()
+    )
+}
+
+/// The entry that bars one device of a group: for its certificate where it is at hand, else with keys that are made
+/// and nobody holds.
+fn barring(id: &str, leaf: Option<&Certificate>) -> Value {
+    let attestation = match leaf {
+        Some(leaf) => {
+            json!({ "type": "x509", "x509": { "clientCertificates": { "primary": enrolled(leaf) } } })
+        }
+        None => json!({ "type": "symmetricKey", "symmetricKey": {} }),
+    };
     json!({
         "registrationId": id,
-        "attestation": { "type": "symmetricKey", "symmetricKey": {} },
+        "attestation": attestation,
         "provisioningStatus": "disabled",
+        "optionalDeviceInformation": { (BARS): true },
     })
 }
+
+/// Whether an entry is there to bar a device of a group: deleting it would let the device back in.
+fn bars(entry: &Value, state: Option<&Value>) -> bool {
+    let of_group = state.is_some_and(|state| state["x509"]["enrollmentGroupId"].is_string());
+    let made_for_it = entry["optionalDeviceInformation"][BARS] == true;
+    entry["provisioningStatus"] == "disabled" && (made_for_it || of_group)
+}
+
+/// What tells such an entry from one that a device had before.
+const BARS: &str = "barsDeviceOfGroup";
 
 fn device(id: &str, state: Option<&Value>) -> Device {
     let text = |member: &str| state.and_then(|state| state[member].as_str());
@@ -235,22 +332,6 @@ fn device(id: &str, state: Option<&Value>) -> Device {
         registration: id.into(),
         place: text("assignedHub").map(|hub| (hub.to_owned(), name.to_owned())),
     }
-}
-
-/// What could let one device back in.
-fn notes(id: &str, barred: bool, groups: &[String]) -> Vec<String> {
-    if barred {
-        return vec![format!(
-            "{id} cannot register while its disabled enrollment is there; deleting or enabling that lets it back in"
-        )];
-    }
-    if groups.is_empty() {
-        return Vec::new();
-    }
-    vec![format!(
-        "{id} may come back if it holds a key of an enabled group ({}); to bar it: azimuth dps enrollment create {id} --status disabled",
-        groups.join(", ")
-    )]
 }
 
 #[cfg(test)]
@@ -281,10 +362,14 @@ mod tests {
     }
 
     #[test]
-    fn what_lets_a_device_back_in_is_said() {
-        let groups = ["g".to_owned(), "h".to_owned()];
-        assert!(notes("r1", true, &groups)[0].contains("disabled enrollment"));
-        assert!(notes("r1", false, &groups)[0].contains("(g, h)"));
-        assert!(notes("r1", false, &[]).is_empty());
+    fn an_entry_that_bars_a_device_of_a_group_is_known_again() {
+        let group = json!({ "status": "assigned", "x509": { "enrollmentGroupId": "g" } });
+        let alone = json!({ "status": "assigned", "x509": {} });
+        let made = barring("r1", None);
+        let by_hand = json!({ "provisioningStatus": "disabled" });
+        let enabled = json!({ "provisioningStatus": "enabled" });
+        assert!(bars(&made, None) && bars(&made, Some(&alone)));
+        assert!(bars(&by_hand, Some(&group)) && !bars(&by_hand, Some(&alone)));
+        assert!(!bars(&by_hand, None) && !bars(&enabled, Some(&group)));
     }
 }

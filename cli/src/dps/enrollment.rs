@@ -4,16 +4,15 @@
 
 use std::process::ExitCode;
 
-use anyhow::bail;
 use clap::{Args, Subcommand};
-use reqwest::{Method, StatusCode};
+use reqwest::StatusCode;
 use serde_json::{Value, json};
 
+use super::attestation::DeviceProof;
+use super::entry::{Change, Kind, List, Named, Show};
 use super::listing::{self, Pages, cell};
-use super::terms::{Terms, writable};
 use super::{Ask, ENROLLMENTS, Target, path};
 use crate::config::Config;
-use crate::endpoint::Open;
 
 /// Creates, shows, lists, changes and deletes the entries of single devices.
 #[derive(Debug, Args)]
@@ -26,49 +25,27 @@ pub struct Enrollment {
 
 #[derive(Debug, Subcommand)]
 enum EnrollmentCommand {
-    /// Create an entry with symmetric keys: the device may register from now on
-    Create(Change),
+    /// Create an entry, with symmetric keys where no flag says another proof: the device may register from now on
+    Create(Individual),
     /// Show one entry, with the state of its registration
-    Show {
-        /// Registration id
-        #[arg(value_name = "ID")]
-        id: String,
-        /// With its symmetric keys
-        #[arg(long)]
-        show_keys: bool,
-        /// As JSON, whole
-        #[arg(long)]
-        json: bool,
-    },
+    Show(Show),
     /// List all entries
-    List {
-        /// As JSON, whole but for the keys
-        #[arg(long)]
-        json: bool,
-    },
-    /// Change an entry; what no flag names stays, keys too
-    Update(Change),
+    List(List),
+    /// Change an entry; what no flag names stays, keys and certificates too
+    Update(Individual),
     /// Delete an entry and the record of its registration; the device stays in its hub
-    Delete {
-        /// Registration id
-        #[arg(value_name = "ID")]
-        id: String,
-    },
+    Delete(Named),
 }
 
 #[derive(Debug, Args)]
-struct Change {
-    /// Registration id
-    #[arg(value_name = "ID")]
-    id: String,
+struct Individual {
+    #[command(flatten)]
+    change: Change,
     /// What the device is called in its hub [default: the registration id]
     #[arg(long, value_name = "ID")]
     device_id: Option<String>,
     #[command(flatten)]
-    terms: Terms,
-    /// Print the entry as JSON, with its keys
-    #[arg(long)]
-    json: bool,
+    proof: DeviceProof,
 }
 
 impl Enrollment {
@@ -79,22 +56,20 @@ impl Enrollment {
     async fn done(self, config: &Config) -> anyhow::Result<ExitCode> {
         let dps = self.target.open(config).await?;
         match self.command {
-            EnrollmentCommand::Create(change) => change.create(&dps).await?,
-            EnrollmentCommand::Update(change) => change.update(&dps).await?,
-            EnrollmentCommand::Show {
-                id,
-                show_keys,
-                json,
-            } => {
-                let path = path(ENROLLMENTS, &id);
-                let record = super::shown(&dps, &path, show_keys, MISSING).await?;
-                super::print_record(&record, json, MEMBERS)?;
+            EnrollmentCommand::Create(entry) => {
+                let own = |record: &mut Value| entry.lay_over(record);
+                entry.change.create(&KIND, &entry.proof, &own, &dps).await?;
             }
-            EnrollmentCommand::List { json } => {
+            EnrollmentCommand::Update(entry) => {
+                let own = |record: &mut Value| entry.lay_over(record);
+                entry.change.update(&KIND, &entry.proof, &own, &dps).await?;
+            }
+            EnrollmentCommand::Show(show) => show.run(&KIND, &dps).await?,
+            EnrollmentCommand::List(List { json }) => {
                 let pages = Pages::of(format!("{ENROLLMENTS}/query"));
                 listing::print(&dps, pages, json, COLUMNS, row).await?;
             }
-            EnrollmentCommand::Delete { id } => {
+            EnrollmentCommand::Delete(Named { id }) => {
                 let path = path(ENROLLMENTS, &id);
                 let hints = [(StatusCode::NOT_FOUND, MISSING)];
                 let record = Ask::get(&path).hints(&hints).of(&dps).await?.body;
@@ -109,55 +84,11 @@ impl Enrollment {
     }
 }
 
-impl Change {
-    async fn create(self, dps: &Open) -> anyhow::Result<()> {
-        let mut record = json!({ "registrationId": self.id,
-            "attestation": { "type": "symmetricKey", "symmetricKey": {} } });
-        self.lay_over(&mut record, dps).await?;
-        let hint = format!(
-            "Change it with `azimuth dps enrollment update {}`, or delete it first.",
-            self.id
-        );
-        let path = path(ENROLLMENTS, &self.id);
-        let answer = Ask::new(Method::PUT, &path)
-            .body(record)
-            .hints(&[(StatusCode::CONFLICT, &hint)])
-            .of(dps)
-            .await?;
-        self.told("created", &answer.body)
-    }
-
-    async fn update(self, dps: &Open) -> anyhow::Result<()> {
-        if self.terms.is_silent() && self.device_id.is_none() {
-            bail!("say what to change; `azimuth dps enrollment update --help` lists what can be");
-        }
-        let path = path(ENROLLMENTS, &self.id);
-        let found = Ask::get(&path).hints(&[(StatusCode::NOT_FOUND, MISSING)]);
-        let mut record = writable(found.of(dps).await?.body);
-        self.lay_over(&mut record, dps).await?;
-        let answer = super::write_back(dps, &path, record).await?;
-        self.told("updated", &answer)
-    }
-
-    async fn lay_over(&self, record: &mut Value, dps: &Open) -> anyhow::Result<()> {
+impl Individual {
+    fn lay_over(&self, record: &mut Value) -> anyhow::Result<()> {
         if let Some(device) = &self.device_id {
             record["deviceId"] = json!(device);
         }
-        let hubs = self.terms.hubs(dps).await?;
-        self.terms.lay_over(record, &hubs)
-    }
-
-    fn told(&self, what: &str, record: &Value) -> anyhow::Result<()> {
-        if self.json {
-            println!("{}", serde_json::to_string_pretty(record)?);
-            return Ok(());
-        }
-        let status = cell(record, "provisioningStatus");
-        println!("{what} the enrollment {} ({status})", self.id);
-        println!(
-            "  its keys: azimuth dps enrollment show {} --show-keys",
-            self.id
-        );
         Ok(())
     }
 }
@@ -174,6 +105,27 @@ fn row(record: &Value) -> [String; 6] {
     ]
 }
 
+const KIND: Kind = Kind {
+    noun: "enrollment",
+    collection: ENROLLMENTS,
+    id: "registrationId",
+    members: &[
+        "registrationId",
+        "deviceId",
+        "provisioningStatus",
+        "attestation",
+        "allocationPolicy",
+        "iotHubs",
+        "reprovisionPolicy",
+        "capabilities",
+        "initialTwin",
+        "registrationState",
+        "createdDateTimeUtc",
+        "lastUpdatedDateTimeUtc",
+    ],
+    missing: MISSING,
+    keys: |id| format!("its keys: azimuth dps enrollment show {id} --show-keys"),
+};
 const COLUMNS: [&str; 6] = [
     "REGISTRATION ID",
     "STATUS",
@@ -181,20 +133,6 @@ const COLUMNS: [&str; 6] = [
     "ALLOCATION",
     "REGISTRATION",
     "HUB",
-];
-const MEMBERS: &[&str] = &[
-    "registrationId",
-    "deviceId",
-    "provisioningStatus",
-    "attestation",
-    "allocationPolicy",
-    "iotHubs",
-    "reprovisionPolicy",
-    "capabilities",
-    "initialTwin",
-    "registrationState",
-    "createdDateTimeUtc",
-    "lastUpdatedDateTimeUtc",
 ];
 const MISSING: &str =
     "`azimuth dps enrollment list` shows those there are; a device of a group has none of its own.";

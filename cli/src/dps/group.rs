@@ -4,17 +4,17 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use azimuth_wire::{RegistrationId, SymmetricKey};
 use clap::{Args, Subcommand};
 use reqwest::{Method, StatusCode};
-use serde_json::{Value, json};
+use serde_json::Value;
 
+use super::attestation::GroupProof;
+use super::entry::{Change, Kind, List, Named, Show};
 use super::listing::{self, Pages, cell};
-use super::terms::{Terms, writable};
 use super::{Ask, GROUPS, Target, path};
 use crate::config::Config;
-use crate::endpoint::Open;
 
 /// Creates, shows, lists, changes and deletes the entries of many devices.
 #[derive(Debug, Args)]
@@ -27,34 +27,16 @@ pub struct Group {
 
 #[derive(Debug, Subcommand)]
 enum GroupCommand {
-    /// Create a group with symmetric keys: who holds a key derived from them may register
-    Create(Change),
+    /// Create a group, with symmetric keys where no flag says another proof: its devices may register from now on
+    Create(Many),
     /// Show one group
-    Show {
-        /// Group id
-        #[arg(value_name = "ID")]
-        id: String,
-        /// With its symmetric keys
-        #[arg(long)]
-        show_keys: bool,
-        /// As JSON, whole
-        #[arg(long)]
-        json: bool,
-    },
+    Show(Show),
     /// List all groups
-    List {
-        /// As JSON, whole but for the keys
-        #[arg(long)]
-        json: bool,
-    },
-    /// Change a group; what no flag names stays, keys too
-    Update(Change),
+    List(List),
+    /// Change a group; what no flag names stays, keys and certificates too
+    Update(Many),
     /// Delete a group; its devices stay in their hubs, and their registrations in the DPS
-    Delete {
-        /// Group id
-        #[arg(value_name = "ID")]
-        id: String,
-    },
+    Delete(Named),
     /// Print the key of a device, derived from a key of the group
     ComputeDeviceKey {
         /// Group id; without it --key names the group's key
@@ -82,15 +64,11 @@ enum GroupCommand {
 }
 
 #[derive(Debug, Args)]
-struct Change {
-    /// Group id
-    #[arg(value_name = "ID")]
-    id: String,
+struct Many {
     #[command(flatten)]
-    terms: Terms,
-    /// Print the group as JSON, with its keys
-    #[arg(long)]
-    json: bool,
+    change: Change,
+    #[command(flatten)]
+    proof: GroupProof,
 }
 
 impl Group {
@@ -110,22 +88,18 @@ impl Group {
     async fn done(self, config: &Config) -> anyhow::Result<ExitCode> {
         let dps = self.target.open(config).await?;
         match self.command {
-            GroupCommand::Create(change) => change.create(&dps).await?,
-            GroupCommand::Update(change) => change.update(&dps).await?,
-            GroupCommand::Show {
-                id,
-                show_keys,
-                json,
-            } => {
-                let path = path(GROUPS, &id);
-                let record = super::shown(&dps, &path, show_keys, MISSING).await?;
-                super::print_record(&record, json, MEMBERS)?;
+            GroupCommand::Create(Many { change, proof }) => {
+                change.create(&KIND, &proof, &|_| Ok(()), &dps).await?;
             }
-            GroupCommand::List { json } => {
+            GroupCommand::Update(Many { change, proof }) => {
+                change.update(&KIND, &proof, &|_| Ok(()), &dps).await?;
+            }
+            GroupCommand::Show(show) => show.run(&KIND, &dps).await?,
+            GroupCommand::List(List { json }) => {
                 let pages = Pages::of(format!("{GROUPS}/query"));
                 listing::print(&dps, pages, json, COLUMNS, row).await?;
             }
-            GroupCommand::Delete { id } => {
+            GroupCommand::Delete(Named { id }) => {
                 super::delete(&dps, &path(GROUPS, &id), MISSING).await?;
                 println!("deleted the group {id}; its devices stay in their hubs");
             }
@@ -157,53 +131,6 @@ impl Group {
     }
 }
 
-impl Change {
-    async fn create(self, dps: &Open) -> anyhow::Result<()> {
-        let mut record = json!({ "enrollmentGroupId": self.id,
-            "attestation": { "type": "symmetricKey", "symmetricKey": {} } });
-        let hubs = self.terms.hubs(dps).await?;
-        self.terms.lay_over(&mut record, &hubs)?;
-        let hint = format!(
-            "Change it with `azimuth dps group update {}`, or delete it first.",
-            self.id
-        );
-        let path = path(GROUPS, &self.id);
-        let answer = Ask::new(Method::PUT, &path)
-            .body(record)
-            .hints(&[(StatusCode::CONFLICT, &hint)])
-            .of(dps)
-            .await?;
-        self.told("created", &answer.body)
-    }
-
-    async fn update(self, dps: &Open) -> anyhow::Result<()> {
-        if self.terms.is_silent() {
-            bail!("say what to change; `azimuth dps group update --help` lists what can be");
-        }
-        let path = path(GROUPS, &self.id);
-        let found = Ask::get(&path).hints(&[(StatusCode::NOT_FOUND, MISSING)]);
-        let mut record = writable(found.of(dps).await?.body);
-        let hubs = self.terms.hubs(dps).await?;
-        self.terms.lay_over(&mut record, &hubs)?;
-        let answer = super::write_back(dps, &path, record).await?;
-        self.told("updated", &answer)
-    }
-
-    fn told(&self, what: &str, record: &Value) -> anyhow::Result<()> {
-        if self.json {
-            println!("{}", serde_json::to_string_pretty(record)?);
-            return Ok(());
-        }
-        let status = cell(record, "provisioningStatus");
-        println!("{what} the group {} ({status})", self.id);
-        println!(
-            "  a device's key: azimuth dps group compute-device-key {} --registration ID",
-            self.id
-        );
-        Ok(())
-    }
-}
-
 /// The id counts in its spelling: the key of `Dev` is another than that of `dev`.
 fn derived(key: &str, registration: &str) -> anyhow::Result<String> {
     let key: SymmetricKey = key.parse().context("the key of the group is not usable")?;
@@ -221,19 +148,28 @@ fn row(record: &Value) -> [String; 5] {
     ]
 }
 
+const KIND: Kind = Kind {
+    noun: "group",
+    collection: GROUPS,
+    id: "enrollmentGroupId",
+    members: &[
+        "enrollmentGroupId",
+        "provisioningStatus",
+        "attestation",
+        "allocationPolicy",
+        "iotHubs",
+        "reprovisionPolicy",
+        "capabilities",
+        "initialTwin",
+        "createdDateTimeUtc",
+        "lastUpdatedDateTimeUtc",
+    ],
+    missing: MISSING,
+    keys: |id| {
+        format!("a device's key: azimuth dps group compute-device-key {id} --registration ID")
+    },
+};
 const COLUMNS: [&str; 5] = ["GROUP", "STATUS", "ATTESTATION", "ALLOCATION", "HUBS"];
-const MEMBERS: &[&str] = &[
-    "enrollmentGroupId",
-    "provisioningStatus",
-    "attestation",
-    "allocationPolicy",
-    "iotHubs",
-    "reprovisionPolicy",
-    "capabilities",
-    "initialTwin",
-    "createdDateTimeUtc",
-    "lastUpdatedDateTimeUtc",
-];
 const MISSING: &str = "`azimuth dps group list` shows those there are.";
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! `azimuth dps …` of a DPS that runs: its enrollments, groups and registrations, and deprovisioning.
+//! `azimuth dps …` of a DPS that runs: its enrollments, groups, CA certificates and registrations, and deprovisioning.
 //!
 //! Everything goes over the service's REST API, as any back end would do it. What may not enter: rules
 //! about enrollments; the DPS has them.
@@ -18,14 +18,19 @@ use crate::config::Config;
 use crate::endpoint::{Endpoint, Open};
 use crate::paste::Paste;
 
+mod attestation;
+mod ca_certificate;
 mod deprovision;
 mod enrollment;
+mod entry;
 mod group;
 mod identity;
 mod listing;
 mod registration;
 mod terms;
+mod way_back;
 
+pub use ca_certificate::CaCertificate;
 pub use deprovision::Deprovision;
 pub use enrollment::Enrollment;
 pub use group::Group;
@@ -229,6 +234,11 @@ fn print_record(record: &Value, as_json: bool, members: &[&str]) -> anyhow::Resu
     for member in members {
         match &record[member] {
             Value::Null => {}
+            attestation if *member == "attestation" && attestation["type"] == "x509" => {
+                for (name, said) in attestation::lines(attestation) {
+                    println!("{name:<24}{said}");
+                }
+            }
             Value::String(text) => println!("{member:<24}{text}"),
             other => println!("{member:<24}{other}"),
         }

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::{ArgAction, Args, ValueEnum};
 use serde_json::{Value, json};
 
@@ -14,12 +14,6 @@ use crate::linked_hub::linked;
 /// What individual enrollments and groups have in common.
 #[derive(Debug, Args)]
 pub struct Terms {
-    /// Primary symmetric key, base64 of 16 to 64 bytes [default: one is made]
-    #[arg(long, value_name = "KEY")]
-    primary_key: Option<String>,
-    /// Secondary symmetric key [default: one is made]
-    #[arg(long, value_name = "KEY")]
-    secondary_key: Option<String>,
     /// How a hub is chosen [default: as the DPS does where an enrollment does not say it]
     #[arg(long, value_name = "POLICY")]
     allocation: Option<Allocation>,
@@ -78,12 +72,9 @@ enum Status {
 }
 
 impl Terms {
-    /// Whether nothing was said.
-    pub fn is_silent(&self) -> bool {
-        let mut record = json!({ "attestation": { "type": "symmetricKey" } });
-        let before = record.clone();
-        let laid = self.lay_over(&mut record, &self.hubs);
-        laid.is_ok() && record == before
+    /// The hubs in the words of whoever gave them.
+    pub fn given_hubs(&self) -> &[String] {
+        &self.hubs
     }
 
     /// The hubs that are meant, by host name.
@@ -120,21 +111,6 @@ impl Terms {
         set("customAllocationDefinition", webhook);
         let twin = self.initial_twin.as_deref().map(twin).transpose()?;
         set("initialTwin", twin);
-        self.lay_keys(&mut record["attestation"])
-    }
-
-    fn lay_keys(&self, attestation: &mut Value) -> anyhow::Result<()> {
-        let keys = [
-            ("primaryKey", &self.primary_key),
-            ("secondaryKey", &self.secondary_key),
-        ];
-        for (member, key) in keys {
-            let Some(key) = key else { continue };
-            if attestation["type"] != "symmetricKey" {
-                bail!("the enrollment has no symmetric keys that could be set");
-            }
-            attestation["symmetricKey"][member] = json!(key);
-        }
         Ok(())
     }
 }
@@ -187,13 +163,12 @@ mod tests {
         terms: Terms,
     }
 
-    fn laid(flags: &[&str]) -> (bool, anyhow::Result<Value>) {
+    fn laid(flags: &[&str]) -> anyhow::Result<Value> {
         let flags = [&["x"], flags].concat();
         let terms = Flags::try_parse_from(flags).unwrap().terms;
         let mut record = json!({ "attestation": { "type": "symmetricKey" }, "deviceId": "d" });
-        let hubs = terms.hubs.clone();
-        let result = terms.lay_over(&mut record, &hubs).map(|()| record);
-        (terms.is_silent(), result)
+        let laid = terms.lay_over(&mut record, terms.given_hubs());
+        laid.map(|()| record)
     }
 
     #[test]
@@ -230,23 +205,15 @@ mod tests {
                 "initialTwin",
                 json!({ "tags": {} }),
             ),
-            (
-                &["--primary-key", "k"],
-                "attestation",
-                json!({ "type": "symmetricKey", "symmetricKey": { "primaryKey": "k" } }),
-            ),
         ] {
-            let (silent, record) = laid(flags);
-            let mut record = record.unwrap();
-            assert!(!silent, "{flags:?}");
+            let mut record = laid(flags).unwrap();
             assert_eq!(record[member], value, "{flags:?}");
             record[member] = Value::Null;
             let mut rest = json!({ "attestation": { "type": "symmetricKey" }, "deviceId": "d" });
             rest[member] = Value::Null;
             assert_eq!(record, rest, "{flags:?}");
         }
-        assert!(laid(&[]).0);
-        assert!(laid(&["--initial-twin", "{"]).1.is_err());
+        assert!(laid(&["--initial-twin", "{"]).is_err());
     }
 
     #[test]

@@ -108,7 +108,8 @@ enum State {
         answer_by: Option<Instant>,
     },
     Online {
-        renew_at: Instant,
+        /// Where the device holds a token.
+        renew_at: Option<Instant>,
         spoke_at: Instant,
         heard_at: Instant,
         pong_by: Option<Instant>,
@@ -275,7 +276,8 @@ impl Device {
                 pong_by,
             } => {
                 let ping_at = self.ping_at(*spoke_at, *heard_at);
-                Some(pong_by.unwrap_or(ping_at).min(*renew_at))
+                let next = pong_by.unwrap_or(ping_at);
+                Some(renew_at.map_or(next, |renew_at| next.min(renew_at)))
             }
             State::Over => return None,
         };

@@ -56,7 +56,7 @@ impl Device {
         self.tries = 0;
         self.refusals = 0;
         self.state = State::Online {
-            renew_at: now.at + hello::use_of_token(&self.plan),
+            renew_at: hello::use_of_token(&self.plan).map(|used| now.at + used),
             spoke_at: now.at,
             heard_at: now.at,
             pong_by: None,
@@ -112,7 +112,7 @@ impl Device {
         if pong_by.is_some_and(|by| by <= now.at) {
             return self.half_open(now);
         }
-        if renew_at <= now.at {
+        if renew_at.is_some_and(|at| at <= now.at) {
             self.say(Step::Renewing);
             self.send(Packet::Disconnect);
             self.outbox.push_back(Output::Hang);
@@ -271,7 +271,7 @@ impl Device {
         let reason = match code {
             ConnectReturnCode::NotAuthorized | ConnectReturnCode::BadUserNamePassword => {
                 self.refusals += 1;
-                "the device is unknown or disabled, or its key is another"
+                "the device is unknown or disabled, or its key or certificate is another"
             }
             ConnectReturnCode::ServiceUnavailable => "it is not ready, or throttles",
             ConnectReturnCode::BadClientId => "it does not accept the client id",

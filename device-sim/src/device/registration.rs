@@ -140,7 +140,7 @@ fn refused(status: u16, body: &Body) -> Fault {
     let message = body.message.as_deref().unwrap_or("no reason given");
     let remedy = match status {
         401 => {
-            ". Is the device enrolled, and is the key that of its enrollment? `azimuth why` tells Azimuth's reasons"
+            ". Is the device enrolled, and is the key or the certificate that of its enrollment? `azimuth why` tells Azimuth's reasons"
         }
         429 => ". Use a slower ramp",
         _ => "",

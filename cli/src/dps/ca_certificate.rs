@@ -1,0 +1,271 @@
+//! `azimuth dps certificate`: the CA certificates of a DPS, and the proof that one holds a CA's key.
+//!
+//! What may not enter: what proves it; the DPS decides.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use azimuth_certs::{KeyKind, VerificationCode};
+use azimuth_clock::{Clock, SystemClock};
+use clap::{Args, Subcommand};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::attestation;
+use super::listing::{Table, cell};
+use super::{Ask, Target, path};
+use crate::config::Config;
+use crate::endpoint::Open;
+use crate::hierarchy::signer;
+
+/// Uploads, verifies, lists, shows and deletes the CA certificates that chains of devices lead to.
+#[derive(Debug, Args)]
+pub struct CaCertificate {
+    #[command(flatten)]
+    target: Target,
+    #[command(subcommand)]
+    command: CaCertificateCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum CaCertificateCommand {
+    /// Upload a CA certificate; it lets nobody in before it is verified
+    Upload {
+        /// What it is called from now on: letters, digits, `-`, `.` and `_`
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// The certificate, PEM or DER
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Verified at once: nobody has to prove that the key is theirs
+        #[arg(long)]
+        verified: bool,
+    },
+    /// List all CA certificates
+    List {
+        /// As JSON, whole
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one CA certificate
+    Show {
+        /// Its name
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// As JSON, whole
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print a new verification code, to be signed with the CA's key; an older one no longer counts
+    VerificationCode {
+        /// Name of the CA certificate
+        #[arg(value_name = "NAME")]
+        name: String,
+    },
+    /// Prove that the CA's key is yours: by a certificate that signs the verification code, or by the key itself
+    Verify {
+        /// Name of the CA certificate
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// The proof, PEM or DER: a certificate of this CA whose common name is the verification code
+        #[arg(
+            value_name = "PROOF",
+            required_unless_present = "issuer",
+            conflicts_with = "issuer"
+        )]
+        proof: Option<PathBuf>,
+        /// Where the key is at hand, all in one step: ISSUER.pem and ISSUER.key. A new code is asked for and signed; the
+        /// key stays here
+        #[arg(long, value_name = "ISSUER")]
+        issuer: Option<PathBuf>,
+    },
+    /// Delete a CA certificate: who comes in by it no longer does, and who is in a hub stays there
+    Delete {
+        /// Its name
+        #[arg(value_name = "NAME")]
+        name: String,
+    },
+}
+
+impl CaCertificate {
+    pub fn run(self, config: Config) -> anyhow::Result<ExitCode> {
+        super::run(self.done(&config))
+    }
+
+    async fn done(self, config: &Config) -> anyhow::Result<ExitCode> {
+        // A file that is no certificate is no business of the DPS.
+        let command = self.command.read()?;
+        let dps = self.target.open(config).await?;
+        match command {
+            Read::Upload(name, certificate, verified) => {
+                let body = json!({ "certificate": certificate, "isVerified": verified });
+                let hints = [(StatusCode::CONFLICT, TAKEN)];
+                let path = path(CERTIFICATES, &name);
+                let put = Ask::new(Method::PUT, &path).body(body).hints(&hints);
+                let answer = put.of(&dps).await?.body;
+                println!("uploaded {}", described(&answer));
+                if !is_verified(&answer) {
+                    println!(
+                        "  prove that its key is yours: azimuth dps certificate verify {name} --issuer ISSUER"
+                    );
+                }
+            }
+            Read::List { json } => {
+                let answer = Ask::get(CERTIFICATES).of(&dps).await?.body;
+                print_all(&answer["value"], json)?;
+            }
+            Read::Show { name, json } => {
+                let answer = ask(&dps, Method::GET, &path(CERTIFICATES, &name), None).await?;
+                match json {
+                    true => println!("{}", serde_json::to_string_pretty(&answer)?),
+                    false => super::print_record(&flat(&answer), false, MEMBERS)?,
+                }
+            }
+            Read::Code(name) => println!("{}", code(&dps, &name).await?),
+            Read::Verify(name, Proof::Signed(proof)) => verify(&dps, &name, proof).await?,
+            Read::Verify(name, Proof::Key(signer)) => {
+                let code = code(&dps, &name).await?;
+                let proof = signer.proof(&code, KeyKind::P256, SystemClock.utc())?;
+                verify(&dps, &name, proof.certificate()?.base64()).await?;
+            }
+            Read::Delete(name) => {
+                super::delete(&dps, &path(CERTIFICATES, &name), MISSING).await?;
+                println!(
+                    "deleted the CA certificate {name}; nobody comes in by it, and who is in a hub stays there"
+                );
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// A command whose files were read.
+enum Read {
+    Upload(String, String, bool),
+    List { json: bool },
+    Show { name: String, json: bool },
+    Code(String),
+    Verify(String, Proof),
+    Delete(String),
+}
+
+enum Proof {
+    /// Base64 of the certificate.
+    Signed(String),
+    Key(Box<azimuth_certs::Signer>),
+}
+
+impl CaCertificateCommand {
+    fn read(self) -> anyhow::Result<Read> {
+        let base64 = |file: &Path| anyhow::Ok(attestation::certificate(file)?.base64());
+        Ok(match self {
+            Self::Upload {
+                name,
+                file,
+                verified,
+            } => Read::Upload(name, base64(&file)?, verified),
+            Self::List { json } => Read::List { json },
+            Self::Show { name, json } => Read::Show { name, json },
+            Self::VerificationCode { name } => Read::Code(name),
+            Self::Verify {
+                name,
+                proof,
+                issuer,
+            } => match (proof, issuer) {
+                (Some(proof), _) => Read::Verify(name, Proof::Signed(base64(&proof)?)),
+                (None, issuer) => {
+                    let issuer = issuer.context("give PROOF or --issuer")?;
+                    let signer = signer(&issuer, SystemClock.utc())?;
+                    Read::Verify(name, Proof::Key(Box::new(signer)))
+                }
+            },
+            Self::Delete { name } => Read::Delete(name),
+        })
+    }
+}
+
+async fn code(dps: &Open, name: &str) -> anyhow::Result<VerificationCode> {
+    let path = format!("{}/generateVerificationCode", path(CERTIFICATES, name));
+    let answer = ask(dps, Method::POST, &path, None).await?;
+    let code = answer["properties"]["verificationCode"].as_str();
+    let code = code.context("the DPS answered without a verification code")?;
+    code.parse()
+        .context("the DPS answered with what is no verification code")
+}
+
+async fn verify(dps: &Open, name: &str, proof: String) -> anyhow::Result<()> {
+    let path = format!("{}/verify", path(CERTIFICATES, name));
+    let body = json!({ "certificate": proof });
+    let answer = ask(dps, Method::POST, &path, Some(body)).await?;
+    println!("verified {}", described(&answer));
+    Ok(())
+}
+
+async fn ask(dps: &Open, method: Method, path: &str, body: Option<Value>) -> anyhow::Result<Value> {
+    let hints = [(StatusCode::NOT_FOUND, MISSING)];
+    let mut ask = Ask::new(method, path).hints(&hints);
+    if let Some(body) = body {
+        ask = ask.body(body);
+    }
+    Ok(ask.of(dps).await?.body)
+}
+
+fn is_verified(answer: &Value) -> bool {
+    answer["properties"]["isVerified"] == true
+}
+
+fn described(answer: &Value) -> String {
+    let verified = match is_verified(answer) {
+        true => "verified",
+        false => "not verified",
+    };
+    format!(
+        "the CA certificate {} ({}, {verified})",
+        cell(answer, "name"),
+        cell(&answer["properties"], "subject")
+    )
+}
+
+/// Its name among its properties.
+fn flat(answer: &Value) -> Value {
+    let mut flat = answer["properties"].clone();
+    flat["name"] = answer["name"].clone();
+    flat
+}
+
+fn print_all(all: &Value, as_json: bool) -> anyhow::Result<()> {
+    if as_json {
+        println!("{}", serde_json::to_string_pretty(all)?);
+        return Ok(());
+    }
+    let rows: Vec<_> = all.as_array().into_iter().flatten().map(row).collect();
+    let lines = Table::of(COLUMNS).lines(&rows);
+    lines.iter().for_each(|line| println!("{line}"));
+    Ok(())
+}
+
+fn row(answer: &Value) -> [String; 5] {
+    let properties = &answer["properties"];
+    [
+        cell(answer, "name"),
+        if is_verified(answer) { "yes" } else { "no" }.into(),
+        cell(properties, "subject"),
+        cell(properties, "expiry"),
+        cell(properties, "thumbprint"),
+    ]
+}
+
+const CERTIFICATES: &str = "/azimuth/certificates";
+const COLUMNS: [&str; 5] = ["NAME", "VERIFIED", "SUBJECT", "EXPIRY", "SHA-1"];
+const MEMBERS: &[&str] = &[
+    "name",
+    "subject",
+    "isVerified",
+    "expiry",
+    "thumbprint",
+    "created",
+    "updated",
+];
+const MISSING: &str = "`azimuth dps certificate list` shows those there are.";
+const TAKEN: &str = "Take another name, or delete that one first.";
