@@ -29,10 +29,11 @@ use tokio::sync::mpsc;
 
 use crate::answer;
 use crate::assigner::Job;
+use crate::attempt::{Attempt, Proof};
 use crate::attestation::{Claim, HubCredential, symmetric, x509};
 use crate::ca_certificates::CaCertificates;
 use crate::config::AssignedHubForm;
-use crate::enrollment::{Enrollments, Entry, Terms};
+use crate::enrollment::{Enrollments, Entry};
 use crate::error::{
     BAD_REQUEST, Error, OPERATION_NOT_FOUND, SERVER_ERROR, THROTTLED, UNAUTHORIZED,
 };
@@ -139,7 +140,7 @@ impl Desk {
         let proven = self.proven(claims)?;
         self.within(Meter::registration, claims)?;
         if !proven.terms.enabled {
-            return Ok(self.disabled(who, &proven.terms));
+            return Ok(self.disabled(who, &proven));
         }
         let now = self.clock.now();
         let key = claims.owner.as_str();
@@ -152,6 +153,7 @@ impl Desk {
             registration_id: claims.registration_id.clone(),
             terms: proven.terms.clone(),
             credential: proven.credential.clone(),
+            proof: proven.proof.clone(),
             caller: claims.api_version,
             remote: claims.peer.remote,
             payload: proven.terms.custom.as_ref().and(payload),
@@ -237,8 +239,8 @@ impl Desk {
     }
 
     /// A disabled enrollment answers at once, and leaves a record behind.
-    fn disabled(&self, who: &Registrant, terms: &Terms) -> Reply {
-        let claims = &*who.0;
+    fn disabled(&self, who: &Registrant, proven: &Proven) -> Reply {
+        let (claims, terms) = (&*who.0, &*proven.terms);
         let group = terms.group.as_ref().map(|group| group.as_str());
         let refusal = explain::disabled(&claims.registration_id, group);
         self.record(who, Operation::Registration, refusal);
@@ -255,6 +257,7 @@ impl Desk {
             state,
             group: terms.group.clone(),
             operation: String::new(),
+            attempt: Some(Box::new(Attempt::begun(&proven.proof, claims.peer.remote))),
         };
         let changes = records::put(key, before.as_ref(), &record);
         self.store.commit_lazily(changes);
@@ -293,16 +296,17 @@ impl Desk {
         let individual = self.enrollments.individual(&claims.registration_id);
         let verdict = match individual.map_err(|error| store(&error))? {
             Some(enrollment) => symmetric::individual(token, claim, &enrollment)
-                .map(|keys| (enrollment.terms(), keys)),
+                .map(|(keys, proof)| (enrollment.terms(), keys, proof)),
             None => symmetric::group(token, claim, &self.enrollments.groups())
-                .map(|(group, keys)| (group.terms(), keys)),
+                .map(|(group, keys, proof)| (group.terms(), keys, proof)),
         };
         let rejected =
             |rejection| unauthorized(explain::rejected(&claims.registration_id, rejection));
-        let (terms, keys) = verdict.map_err(rejected)?;
+        let (terms, keys, proof) = verdict.map_err(rejected)?;
         Ok(Proven {
             terms: Arc::new(terms),
             credential: HubCredential::Keys(keys),
+            proof: Arc::new(Proof::Token(proof)),
             until: token.expiry().saturating_add(CLOCK_SKEW_SECONDS),
         })
     }
@@ -332,6 +336,7 @@ impl Desk {
         Ok(Proven {
             terms: Arc::new(terms),
             credential: HubCredential::Certificate(accepted.thumbprint),
+            proof: Arc::new(Proof::Certificate(accepted.proof)),
             // The last second belongs to a certificate's life.
             until: unix_seconds(accepted.until).saturating_add(1),
         })

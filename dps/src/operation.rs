@@ -150,6 +150,12 @@ impl Operations {
         }
     }
 
+    /// Whether an operation of a registration has no result yet.
+    pub fn under_way(&self, registration: &str) -> bool {
+        let operations = self.registrations.get(registration);
+        operations.is_some_and(|operations| operations.iter().any(|one| one.result.is_none()))
+    }
+
     /// A device asks how its operation stands.
     pub fn poll(&self, registration: &str, id: OperationId) -> Standing {
         let Some(mut operations) = self.registrations.get_mut(registration) else {

@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::assigner::Assigner;
+use crate::attempt::Waiting;
 use crate::ca_certificates::CaCertificates;
 use crate::config::{DpsConfig, LinkedHubConfig};
 use crate::device::{self, Desk};
@@ -214,7 +215,8 @@ async fn open(
         config.pace.assigning_polls,
         Operations::REGISTRATIONS,
     ));
-    let (jobs, waiting) = mpsc::channel(Assigner::WAITING);
+    let (jobs, received) = mpsc::channel(Assigner::WAITING);
+    let waiting = Arc::new(Waiting::default());
     let desk = Arc::new(Desk {
         id_scope: config.id_scope.clone(),
         enrollments: enrollments.clone(),
@@ -234,6 +236,10 @@ async fn open(
         ca_certificates,
         hubs: hubs.clone(),
         store: store.clone(),
+        operations: operations.clone(),
+        waiting: waiting.clone(),
+        regions: config.regions.clone(),
+        allocation: config.allocation,
         policies: policies.clone(),
         host_names: config.host_names.clone(),
         ledger: ledger.clone(),
@@ -249,6 +255,7 @@ async fn open(
         allocation: config.allocation,
         pace: config.pace,
         ledger: ledger.clone(),
+        waiting,
         clock: clock.clone(),
     });
     let door = FrontDoorConfig {
@@ -274,7 +281,7 @@ async fn open(
     let door = FrontDoor::open(door, behind)
         .await
         .map_err(Error::FrontDoor)?;
-    tokio::spawn(assigner.run(waiting, stop));
+    tokio::spawn(assigner.run(received, stop));
     let host = config.host_names.first().cloned().unwrap_or_default();
     let strings = policies.all().iter().map(|policy| {
         let keys = &policy.keys;

@@ -20,6 +20,7 @@ use crate::paste::Paste;
 
 mod deprovision;
 mod enrollment;
+mod explained;
 mod group;
 mod identity;
 mod listing;
@@ -28,6 +29,7 @@ mod terms;
 
 pub use deprovision::Deprovision;
 pub use enrollment::Enrollment;
+pub use explained::explain;
 pub use group::Group;
 pub use registration::Registration;
 
@@ -49,6 +51,14 @@ pub struct Target {
 }
 
 impl Target {
+    /// For a command that has these two among others.
+    pub fn new(dps_connection_string: Option<String>, ca: Option<PathBuf>) -> Self {
+        Self {
+            dps_connection_string,
+            ca,
+        }
+    }
+
     pub async fn open(&self, config: &Config) -> anyhow::Result<Open> {
         self.endpoint(config)?.open().await
     }

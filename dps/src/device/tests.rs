@@ -399,6 +399,7 @@ async fn a_result_can_be_polled_after_a_restart() {
         state,
         group: None,
         operation: operation.into(),
+        attempt: None,
     };
     let change = Change::put(
         records::registration_key("dev-1"),

@@ -402,6 +402,7 @@ async fn a_lookup_shows_the_registration_without_an_operation() {
         state: state.clone(),
         group: None,
         operation: "5.x".into(),
+        attempt: None,
     };
     let key = records::registration_key(DEVICE);
     let change = Change::put(key, Expect::Absent, records::write(&record));
