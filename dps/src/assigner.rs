@@ -249,10 +249,17 @@ impl Assigner {
         let mut wait = self.pace.hub_retry;
         let mut tries = 0;
         loop {
-            let written = match decision {
-                Decision::Keep { .. } => hub.keep(wanted).await,
-                Decision::Create { .. } | Decision::Move { .. } => hub.create(wanted).await,
+            let asking = async {
+                match decision {
+                    Decision::Keep { .. } => hub.keep(wanted).await,
+                    Decision::Create { .. } | Decision::Move { .. } => hub.create(wanted).await,
+                }
             };
+            // Many others may wait for the same hub.
+            let spent = self.clock.now().saturating_duration_since(job.begun);
+            let patience = self.pace.assignment_timeout.saturating_sub(spent);
+            let written = tokio::time::timeout(patience, asking).await;
+            let written = written.unwrap_or_else(|_| Err(HubError::Unreachable(TOO_LATE.into())));
             tries += 1;
             attempt.hub = Some(AtHub {
                 host: hub.host().into(),
@@ -409,6 +416,8 @@ fn failure(hub: &str, error: HubError) -> Outcome {
         }
     }
 }
+
+const TOO_LATE: &str = "it did not answer in time";
 
 #[cfg(test)]
 mod tests;

@@ -56,6 +56,8 @@ pub struct Desk {
     pub ledger: Arc<Ledger>,
     pub clock: Arc<dyn Clock>,
     pub retry_after: u32,
+    /// Of the last one of each registration, from its end on.
+    pub operation_life: Duration,
     pub quotas: Option<Meter>,
     pub assigned_hub_form: AssignedHubForm,
     pub hubs: Arc<LinkedHubs>,
@@ -190,8 +192,10 @@ impl Desk {
             Standing::Unknown => {
                 let record =
                     records::registration(&*self.store, key).map_err(|error| store(&error))?;
-                let record =
-                    record.filter(|record| record.operation == operation && !operation.is_empty());
+                let asked = |record: &Record| {
+                    record.operation == operation && !operation.is_empty() && self.is_young(record)
+                };
+                let record = record.filter(asked);
                 let record = record.ok_or_else(|| Refused {
                     code: OPERATION_NOT_FOUND,
                     message: "Operation not found.",
@@ -200,6 +204,13 @@ impl Desk {
                 Ok(self.done(claims, operation, &record.state))
             }
         }
+    }
+
+    /// Whether the operation that ended last can still be polled.
+    fn is_young(&self, record: &Record) -> bool {
+        let ended = record.state.last_updated_date_time_utc;
+        let oldest = self.clock.utc().checked_sub(self.operation_life);
+        oldest.is_none_or(|oldest| ended.is_some_and(|ended| ended > oldest.into()))
     }
 
     /// Counts a call of a device that proved itself: nobody uses up another's quota.
@@ -245,9 +256,9 @@ impl Desk {
         let refusal = explain::disabled(&claims.registration_id, group);
         self.record(who, Operation::Registration, refusal);
         let key = claims.owner.as_str();
-        let before = records::registration(&*self.store, key).ok().flatten();
+        let before = records::versioned(&*self.store, key).ok().flatten();
         let state = registration::after(
-            before.as_ref().map(|record| &record.state),
+            before.as_ref().map(|(record, _)| &record.state),
             &claims.registration_id,
             Outcome::Disabled,
             self.clock.utc(),
@@ -259,7 +270,8 @@ impl Desk {
             operation: String::new(),
             attempt: Some(Box::new(Attempt::begun(&proven.proof, claims.peer.remote))),
         };
-        let changes = records::put(key, before.as_ref(), &record);
+        // An assignment that ends meanwhile wins: its record names the hub that the device is in.
+        let changes = records::put_unless_changed(key, before.as_ref(), &record);
         self.store.commit_lazily(changes);
         self.done(claims, "", &record.state)
     }

@@ -211,7 +211,7 @@ async fn open(
     let group_keys = group_keys(&config, &enrollments)?;
     let ledger = Arc::new(Ledger::new(&config.name));
     let operations = Arc::new(Operations::new(
-        config.pace.operation_life,
+        config.pace.operation_memory,
         config.pace.assigning_polls,
         Operations::REGISTRATIONS,
     ));
@@ -227,6 +227,7 @@ async fn open(
         ledger: ledger.clone(),
         clock: clock.clone(),
         retry_after: config.pace.retry_after,
+        operation_life: config.pace.operation_life,
         quotas: config.pace.quotas.map(Meter::new),
         assigned_hub_form: config.assigned_hub_form,
         hubs: hubs.clone(),

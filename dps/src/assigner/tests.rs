@@ -28,19 +28,24 @@ pub(super) async fn hubs(trust: &Trust) -> (Arc<StubHub>, Arc<StubHub>) {
 
 impl Works {
     pub(super) async fn open(trust: Trust, links: &[LinkedHubConfig]) -> Self {
+        Self::open_for(trust, links, Duration::from_millis(900)).await
+    }
+
+    /// With so much time for each assignment.
+    async fn open_for(trust: Trust, links: &[LinkedHubConfig], longest: Duration) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let store = azimuth_storage::memory();
         let hubs = linked_hubs(&store, &trust, links).await;
         let pace = Pace {
             hub_retry: Duration::from_millis(20),
-            assignment_timeout: Duration::from_millis(900),
+            assignment_timeout: longest,
             webhook_timeout: Duration::from_millis(600),
             webhook_retry: Duration::from_micros(100),
             ..Pace::default()
         };
         let assigner = Arc::new(Assigner {
             store,
-            operations: Arc::new(Operations::new(Duration::from_secs(60), 0, 100)),
+            operations: Arc::new(Operations::new(Duration::from_secs(60), 0, 1000)),
             hubs,
             webhooks: Webhooks::new(trust.authority.certificate_pem(), pace.webhook_timeout),
             regions: Regions::new("eastus"),
@@ -50,7 +55,7 @@ impl Works {
             waiting: Arc::default(),
             clock: clock.clone(),
         });
-        let (sender, jobs) = mpsc::channel(100);
+        let (sender, jobs) = mpsc::channel(1000);
         let stop = CancellationToken::new();
         tokio::spawn(assigner.clone().run(jobs, stop.clone()));
         Self {
@@ -342,6 +347,95 @@ async fn a_silent_hub_holds_up_nobody_else() {
     }
     let state = works.submit(works.job("dev-1", "hub-b")).await;
     assert_eq!(state.status, RegistrationStatus::Assigned);
+}
+
+#[tokio::test]
+async fn a_slow_hub_makes_its_own_hundred_wait_and_not_the_hundred_of_a_quick_one() {
+    let trust = Trust::new();
+    let (slow, quick) = hubs(&trust).await;
+    let works = Works::open_for(trust, &[slow.link(), quick.link()], SOON).await;
+    *slow.fault.lock() = Some(Fault::Held);
+    let jobs = |name: &str, hub: &str| -> Vec<_> {
+        let one = |number| works.job(&format!("{name}-{number}"), hub);
+        (0..100).map(one).collect()
+    };
+    let (waiting, others) = (jobs("slow", "hub-a"), jobs("quick", "hub-b"));
+    let ends = |jobs: &[Job]| -> Vec<_> {
+        let end = |job: &Job| (job.key.clone(), job.operations[0]);
+        jobs.iter().map(end).collect()
+    };
+    let (slow_ends, quick_ends) = (ends(&waiting), ends(&others));
+    for job in waiting.into_iter().chain(others) {
+        works.sender.send(job).await.unwrap();
+    }
+    for (key, operation) in &quick_ends {
+        let state = works.result(key, *operation).await;
+        assert_eq!(state.assigned_hub.as_ref(), Some(&quick.host));
+    }
+    // All hundred still wait, and none of them was given anything.
+    assert_eq!(slow.devices.lock().len(), 0);
+    for (key, operation) in &slow_ends {
+        let standing = works.assigner.operations.poll(key, *operation);
+        assert_eq!(standing, Standing::Assigning, "{key}");
+    }
+    *slow.fault.lock() = None;
+    for (key, operation) in &slow_ends {
+        let state = works.result(key, *operation).await;
+        assert_eq!(state.assigned_hub.as_ref(), Some(&slow.host));
+    }
+    assert_eq!(
+        (slow.devices.lock().len(), quick.devices.lock().len()),
+        (100, 100)
+    );
+}
+
+#[tokio::test]
+async fn whoever_waits_behind_others_of_a_silent_hub_is_told_so_in_time() {
+    let trust = Trust::new();
+    let (a, _) = hubs(&trust).await;
+    let works = Works::open(trust, &[a.link()]).await;
+    *a.fault.lock() = Some(Fault::Silent);
+    let jobs: Vec<_> = (0..150)
+        .map(|number| works.job(&format!("dev-{number}"), ""))
+        .collect();
+    let (last, operation) = (jobs[149].key.clone(), jobs[149].operations[0]);
+    for job in jobs {
+        works.sender.send(job).await.unwrap();
+    }
+    // The hub is given five seconds for each of the sixty-four that it is asked at once.
+    let begun = std::time::Instant::now();
+    let state = works.result(&last, operation).await;
+    assert!(
+        begun.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        begun.elapsed()
+    );
+    assert_eq!(state.error_code, Some(500_001));
+    assert!(state.error_message.as_ref().unwrap().contains("in time"));
+}
+
+#[tokio::test]
+async fn registrations_of_one_device_that_would_be_in_two_hubs_leave_it_in_one() {
+    let trust = Trust::new();
+    let (a, b) = hubs(&trust).await;
+    let works = Works::open_for(trust, &[a.link(), b.link()], SOON).await;
+    let mut last = None;
+    for turn in 0..40 {
+        let hub = ["hub-a", "hub-b"][turn % 2];
+        let job = works.job("dev-1", hub);
+        last = Some((hub, job.operations[0]));
+        works.sender.send(job).await.unwrap();
+        if turn % 7 == 0 {
+            tokio::time::sleep(Duration::from_millis(3)).await;
+        }
+    }
+    let (hub, operation) = last.unwrap();
+    let state = works.result("dev-1", operation).await;
+    let chosen = format!("{hub}.azure-devices.net");
+    assert_eq!(state.assigned_hub, Some(chosen));
+    assert_eq!((a.has("dev-1"), b.has("dev-1")), (false, true));
+    let record = records::registration(&*works.assigner.store, "dev-1").unwrap();
+    assert_eq!(record.unwrap().state, *state);
 }
 
 #[tokio::test]

@@ -45,6 +45,13 @@ async fn ask(room: &Room, request: Request) -> Answered {
     let response = room.desk.over_https(request).await.unwrap();
     let (parts, body) = response.into_parts();
     let body = to_bytes(body, usize::MAX).await.unwrap();
+    // Azure: on every 202 and 429, and on nothing else.
+    let comes_back = [202, 429].contains(&parts.status.as_u16());
+    let told = parts
+        .headers
+        .get("retry-after")
+        .map(|seconds| seconds == "3");
+    assert_eq!(told, comes_back.then_some(true), "{}", parts.status);
     Answered {
         status: parts.status.as_u16(),
         headers: parts.headers,
