@@ -177,6 +177,20 @@ impl Ledger {
             .collect()
     }
 
+    /// The newest `most` refusals of one client, device or registration, oldest first. Requests of a back end
+    /// are not among them: those bear the name of a policy.
+    pub fn of(&self, who: &str, most: usize) -> Vec<Record> {
+        let records = self.records.lock();
+        let is_its = |record: &&Record| {
+            let name = record.who.as_deref();
+            record.operation != Operation::Request
+                && name.is_some_and(|name| name.eq_ignore_ascii_case(who))
+        };
+        let mut newest: Vec<_> = records.1.iter().rev().filter(is_its).take(most).collect();
+        newest.reverse();
+        newest.into_iter().cloned().collect()
+    }
+
     /// Waits until there is a record after `number`.
     pub async fn wait(&self, number: u64) {
         loop {

@@ -14,6 +14,7 @@ use clap::{Args, ValueEnum};
 use serde_json::Value;
 
 use crate::config::Config;
+use crate::dps;
 use crate::endpoint::Endpoint;
 use crate::paste::Paste;
 
@@ -53,6 +54,17 @@ pub struct Why {
     /// Only those that concern this client, device or registration
     #[arg(value_name = "WHO")]
     who: Option<String>,
+    /// Instead: why this registration got the hub it has, or none, step by step
+    #[arg(long, value_name = "ID", conflicts_with_all = ["who", "follow", "service", "hub"])]
+    registration: Option<String>,
+    /// Connection string of the DPS, with --registration, instead of what the data folder knows
+    #[arg(
+        long,
+        env = "AZIMUTH_DPS_CONNECTION_STRING",
+        hide_env_values = true,
+        value_name = "STRING"
+    )]
+    dps_connection_string: Option<String>,
     /// Wait for more
     #[arg(long, short)]
     follow: bool,
@@ -122,6 +134,10 @@ impl Events {
 
 impl Why {
     pub fn run(self, config: Config) -> anyhow::Result<ExitCode> {
+        if let Some(id) = &self.registration {
+            let target = dps::Target::new(self.dps_connection_string, self.at.ca);
+            return dps::explain(&target, &config, id, self.json);
+        }
         let endpoints = self.endpoints(&config)?;
         let several = endpoints.len() > 1;
         let shown = move |endpoint: &Endpoint, line: &str| {

@@ -23,7 +23,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::allocation::webhook::Chosen;
-use crate::allocation::{self, Applicant, NoHub};
+use crate::allocation::weighed::weigh;
+use crate::allocation::{self, Applicant, Candidate, NoHub};
+use crate::attempt::{Allocation, AtHub, Attempt, Fate, HubAnswer, Left, Proof, Waiting};
 use crate::attestation::HubCredential;
 use crate::config::Pace;
 use crate::enrollment::Terms;
@@ -46,6 +48,7 @@ pub struct Job {
     pub registration_id: RegistrationId,
     pub terms: Arc<Terms>,
     pub credential: HubCredential,
+    pub proof: Arc<Proof>,
     pub caller: ApiVersion,
     pub remote: SocketAddr,
     /// For the webhook of custom allocation.
@@ -65,6 +68,7 @@ pub struct Assigner {
     pub allocation: AllocationPolicy,
     pub pace: Pace,
     pub ledger: Arc<Ledger>,
+    pub waiting: Arc<Waiting>,
     pub clock: Arc<dyn Clock>,
 }
 
@@ -123,6 +127,7 @@ impl Assigner {
                 )
             }
         };
+        self.waiting.is_over(&job.key);
         let now = self.clock.now();
         self.operations
             .finish(&job.key, &job.operations, &Arc::new(result), now);
@@ -131,10 +136,12 @@ impl Assigner {
     async fn registered(&self, job: &Job) -> Result<RegistrationState, crate::Error> {
         let before = records::registration(&*self.store, &job.key)?;
         let state_before = before.as_ref().map(|record| &record.state);
-        let (outcome, payload) = match self.outcome(job, state_before).await {
+        let mut attempt = Attempt::begun(&job.proof, job.remote);
+        let (outcome, payload) = match self.outcome(job, state_before, &mut attempt).await {
             Ok(assigned) => assigned,
             Err(outcome) => (outcome, None),
         };
+        attempt.milliseconds = self.milliseconds(job);
         let mut state = self.state(job, state_before, outcome);
         state.payload = payload;
         if state.status == RegistrationStatus::Assigned {
@@ -148,6 +155,7 @@ impl Assigner {
                 .last()
                 .map(ToString::to_string)
                 .unwrap_or_default(),
+            attempt: Some(Box::new(attempt)),
         };
         let changes = records::put(&job.key, before.as_ref(), &record);
         self.store.commit(changes).await?;
@@ -159,6 +167,7 @@ impl Assigner {
         &self,
         job: &Job,
         before: Option<&RegistrationState>,
+        attempt: &mut Attempt,
     ) -> Result<(Outcome, Option<Value>), Outcome> {
         // One set for the whole registration: what is linked or unlinked meanwhile is for the next.
         let hubs = self.hubs.live();
@@ -168,20 +177,27 @@ impl Assigner {
             Some(custom) => {
                 let stays = registration::stays(job.terms.reprovision, job.caller);
                 let stays = present.filter(|_| stays);
-                self.custom(job, custom, before, &hubs, stays).await?
+                self.custom(job, custom, before, &hubs, stays, attempt)
+                    .await?
             }
-            None => self.choose(job, &hubs)?,
+            None => self.choose(job, &hubs, attempt)?,
         };
         let policy = job.terms.reprovision;
         let decision = registration::decide(present, &chosen.hub, policy, job.caller);
+        attempt.fate = Some(decision.fate(&chosen.hub, policy));
+        attempt.hub = Some(AtHub::not_asked(decision.hub()));
         // A hub that is linked no more is only named, never asked.
         if let Some(hub) = find(&hubs, decision.hub()) {
-            self.write(job, hub, decision, &device).await?;
+            self.write(job, hub, decision, &device, attempt).await?;
         }
         if let Decision::Move { from, .. } = decision {
             let old = before.and_then(|state| state.device_id.as_ref());
-            if let Some(hub) = find(&hubs, from) {
-                self.leave(job, hub, old.unwrap_or(&device)).await;
+            let became = match find(&hubs, from) {
+                Some(hub) => self.leave(job, hub, old.unwrap_or(&device)).await,
+                None => Left::NotLinked,
+            };
+            if let Some(Fate::Moved { left, .. }) = &mut attempt.fate {
+                *left = Some(became);
             }
         }
         let assigned = Outcome::Assigned {
@@ -192,7 +208,12 @@ impl Assigner {
         Ok((assigned, chosen.payload))
     }
 
-    fn choose(&self, job: &Job, hubs: &[Arc<LinkedHub>]) -> Result<Chosen, Outcome> {
+    fn choose(
+        &self,
+        job: &Job,
+        hubs: &[Arc<LinkedHub>],
+        attempt: &mut Attempt,
+    ) -> Result<Chosen, Outcome> {
         let linked: Vec<_> = hubs.iter().map(|hub| hub.candidate()).collect();
         let applicant = Applicant {
             registration_id: &job.key,
@@ -200,6 +221,7 @@ impl Assigner {
         };
         let policy = job.terms.allocation.unwrap_or(self.allocation);
         let chosen = allocation::choose(policy, applicant, &linked, &job.terms.hubs, &self.regions);
+        attempt.allocation = Some(self.weighed(job, policy, applicant, &linked, chosen.ok()));
         let hub = chosen.map_err(|why| {
             self.refuse(job, explain::no_hub(&job.registration_id, why));
             no_hub(why)
@@ -217,6 +239,7 @@ impl Assigner {
         hub: &LinkedHub,
         decision: Decision<'_>,
         id: &DeviceId,
+        attempt: &mut Attempt,
     ) -> Result<(), Outcome> {
         let wanted = Wanted {
             id,
@@ -224,16 +247,26 @@ impl Assigner {
             iot_edge: job.terms.iot_edge,
         };
         let mut wait = self.pace.hub_retry;
-        let mut told = false;
+        let mut tries = 0;
         loop {
-            let written = match decision {
-                Decision::Keep { .. } => hub.keep(wanted).await,
-                Decision::Create { .. } | Decision::Move { .. } => hub.create(wanted).await,
+            let asking = async {
+                match decision {
+                    Decision::Keep { .. } => hub.keep(wanted).await,
+                    Decision::Create { .. } | Decision::Move { .. } => hub.create(wanted).await,
+                }
             };
-            let error = match written {
-                Ok(()) => return Ok(()),
-                Err(error) => error,
-            };
+            // Many others may wait for the same hub.
+            let spent = self.clock.now().saturating_duration_since(job.begun);
+            let patience = self.pace.assignment_timeout.saturating_sub(spent);
+            let written = tokio::time::timeout(patience, asking).await;
+            let written = written.unwrap_or_else(|_| Err(HubError::Unreachable(TOO_LATE.into())));
+            tries += 1;
+            attempt.hub = Some(AtHub {
+                host: hub.host().into(),
+                answer: HubAnswer::of(&written),
+                tries,
+            });
+            let Err(error) = written else { return Ok(()) };
             let spent = self.clock.now().saturating_duration_since(job.begun);
             let again = matches!(error, HubError::Unreachable(_))
                 && spent + wait < self.pace.assignment_timeout;
@@ -241,10 +274,10 @@ impl Assigner {
                 self.refuse(job, explain::hub_failed(hub.host(), &error, true));
                 return Err(failure(hub.host(), error));
             }
-            if !told {
+            if tries == 1 {
                 self.refuse(job, explain::hub_failed(hub.host(), &error, false));
-                told = true;
             }
+            self.waits(job, attempt);
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(self.pace.hub_retry * 30);
         }
@@ -252,13 +285,49 @@ impl Assigner {
 
     /// Removes a device that moved from its old hub. One that cannot be reached keeps it: the
     /// device has its new hub and must not wait.
-    async fn leave(&self, job: &Job, hub: &LinkedHub, id: &DeviceId) {
-        if let Err(error) = hub.remove(id).await {
-            self.refuse(job, explain::hub_failed(hub.host(), &error, true));
-            tracing::warn!(
-                registration.id = %job.registration_id, hub = hub.host(),
-                "a device that moved could not be removed from its old hub: {error}"
-            );
+    async fn leave(&self, job: &Job, hub: &LinkedHub, id: &DeviceId) -> Left {
+        let Err(error) = hub.remove(id).await else {
+            return Left::Removed;
+        };
+        self.refuse(job, explain::hub_failed(hub.host(), &error, true));
+        tracing::warn!(
+            registration.id = %job.registration_id, hub = hub.host(),
+            "a device that moved could not be removed from its old hub: {error}"
+        );
+        Left::Failed(error.to_string())
+    }
+
+    /// What can be told of a registration that is not over yet.
+    fn waits(&self, job: &Job, attempt: &mut Attempt) {
+        attempt.milliseconds = self.milliseconds(job);
+        self.waiting.is(&job.key, attempt);
+    }
+
+    fn milliseconds(&self, job: &Job) -> u64 {
+        let spent = self.clock.now().saturating_duration_since(job.begun);
+        u64::try_from(spent.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn weighed(
+        &self,
+        job: &Job,
+        policy: AllocationPolicy,
+        applicant: Applicant<'_>,
+        linked: &[Candidate<'_>],
+        chosen: Option<Candidate<'_>>,
+    ) -> Allocation {
+        let chosen = chosen.map(|hub| hub.host);
+        let named = &job.terms.hubs;
+        let (hubs, more) = weigh(policy, applicant, linked, named, &self.regions, chosen);
+        let by_region = policy == AllocationPolicy::GeoLatency;
+        Allocation {
+            policy,
+            of_service: job.terms.allocation.is_none(),
+            region: by_region.then(|| applicant.region.to_owned()),
+            webhook: None,
+            hubs,
+            more,
+            chosen: chosen.map(ToOwned::to_owned),
         }
     }
 
@@ -347,6 +416,8 @@ fn failure(hub: &str, error: HubError) -> Outcome {
         }
     }
 }
+
+const TOO_LATE: &str = "it did not answer in time";
 
 #[cfg(test)]
 mod tests;

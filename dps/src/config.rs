@@ -146,8 +146,10 @@ pub struct Pace {
     pub webhook_retry: Duration,
     /// `None`: registrations and polls are as many as devices send.
     pub quotas: Option<Quotas>,
-    /// How long an operation can be polled from memory; its record can be for ever.
+    /// How long a registration's last operation can be polled after its end.
     pub operation_life: Duration,
+    /// The same for those before the last, which memory alone holds.
+    pub operation_memory: Duration,
 }
 
 impl Default for Pace {
@@ -161,7 +163,8 @@ impl Default for Pace {
             webhook_timeout: Duration::from_secs(30),
             webhook_retry: Duration::from_secs(1),
             quotas: None,
-            operation_life: Duration::from_secs(1800),
+            operation_life: Duration::from_secs(24 * 3600),
+            operation_memory: Duration::from_secs(1800),
         }
     }
 }

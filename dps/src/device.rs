@@ -29,10 +29,11 @@ use tokio::sync::mpsc;
 
 use crate::answer;
 use crate::assigner::Job;
+use crate::attempt::{Attempt, Proof};
 use crate::attestation::{Claim, HubCredential, symmetric, x509};
 use crate::ca_certificates::CaCertificates;
 use crate::config::AssignedHubForm;
-use crate::enrollment::{Enrollments, Entry, Terms};
+use crate::enrollment::{Enrollments, Entry};
 use crate::error::{
     BAD_REQUEST, Error, OPERATION_NOT_FOUND, SERVER_ERROR, THROTTLED, UNAUTHORIZED,
 };
@@ -55,6 +56,8 @@ pub struct Desk {
     pub ledger: Arc<Ledger>,
     pub clock: Arc<dyn Clock>,
     pub retry_after: u32,
+    /// Of the last one of each registration, from its end on.
+    pub operation_life: Duration,
     pub quotas: Option<Meter>,
     pub assigned_hub_form: AssignedHubForm,
     pub hubs: Arc<LinkedHubs>,
@@ -139,7 +142,7 @@ impl Desk {
         let proven = self.proven(claims)?;
         self.within(Meter::registration, claims)?;
         if !proven.terms.enabled {
-            return Ok(self.disabled(who, &proven.terms));
+            return Ok(self.disabled(who, &proven));
         }
         let now = self.clock.now();
         let key = claims.owner.as_str();
@@ -152,6 +155,7 @@ impl Desk {
             registration_id: claims.registration_id.clone(),
             terms: proven.terms.clone(),
             credential: proven.credential.clone(),
+            proof: proven.proof.clone(),
             caller: claims.api_version,
             remote: claims.peer.remote,
             payload: proven.terms.custom.as_ref().and(payload),
@@ -188,8 +192,10 @@ impl Desk {
             Standing::Unknown => {
                 let record =
                     records::registration(&*self.store, key).map_err(|error| store(&error))?;
-                let record =
-                    record.filter(|record| record.operation == operation && !operation.is_empty());
+                let asked = |record: &Record| {
+                    record.operation == operation && !operation.is_empty() && self.is_young(record)
+                };
+                let record = record.filter(asked);
                 let record = record.ok_or_else(|| Refused {
                     code: OPERATION_NOT_FOUND,
                     message: "Operation not found.",
@@ -198,6 +204,13 @@ impl Desk {
                 Ok(self.done(claims, operation, &record.state))
             }
         }
+    }
+
+    /// Whether the operation that ended last can still be polled.
+    fn is_young(&self, record: &Record) -> bool {
+        let ended = record.state.last_updated_date_time_utc;
+        let oldest = self.clock.utc().checked_sub(self.operation_life);
+        oldest.is_none_or(|oldest| ended.is_some_and(|ended| ended > oldest.into()))
     }
 
     /// Counts a call of a device that proved itself: nobody uses up another's quota.
@@ -237,15 +250,15 @@ impl Desk {
     }
 
     /// A disabled enrollment answers at once, and leaves a record behind.
-    fn disabled(&self, who: &Registrant, terms: &Terms) -> Reply {
-        let claims = &*who.0;
+    fn disabled(&self, who: &Registrant, proven: &Proven) -> Reply {
+        let (claims, terms) = (&*who.0, &*proven.terms);
         let group = terms.group.as_ref().map(|group| group.as_str());
         let refusal = explain::disabled(&claims.registration_id, group);
         self.record(who, Operation::Registration, refusal);
         let key = claims.owner.as_str();
-        let before = records::registration(&*self.store, key).ok().flatten();
+        let before = records::versioned(&*self.store, key).ok().flatten();
         let state = registration::after(
-            before.as_ref().map(|record| &record.state),
+            before.as_ref().map(|(record, _)| &record.state),
             &claims.registration_id,
             Outcome::Disabled,
             self.clock.utc(),
@@ -255,8 +268,10 @@ impl Desk {
             state,
             group: terms.group.clone(),
             operation: String::new(),
+            attempt: Some(Box::new(Attempt::begun(&proven.proof, claims.peer.remote))),
         };
-        let changes = records::put(key, before.as_ref(), &record);
+        // An assignment that ends meanwhile wins: its record names the hub that the device is in.
+        let changes = records::put_unless_changed(key, before.as_ref(), &record);
         self.store.commit_lazily(changes);
         self.done(claims, "", &record.state)
     }
@@ -293,16 +308,17 @@ impl Desk {
         let individual = self.enrollments.individual(&claims.registration_id);
         let verdict = match individual.map_err(|error| store(&error))? {
             Some(enrollment) => symmetric::individual(token, claim, &enrollment)
-                .map(|keys| (enrollment.terms(), keys)),
+                .map(|(keys, proof)| (enrollment.terms(), keys, proof)),
             None => symmetric::group(token, claim, &self.enrollments.groups())
-                .map(|(group, keys)| (group.terms(), keys)),
+                .map(|(group, keys, proof)| (group.terms(), keys, proof)),
         };
         let rejected =
             |rejection| unauthorized(explain::rejected(&claims.registration_id, rejection));
-        let (terms, keys) = verdict.map_err(rejected)?;
+        let (terms, keys, proof) = verdict.map_err(rejected)?;
         Ok(Proven {
             terms: Arc::new(terms),
             credential: HubCredential::Keys(keys),
+            proof: Arc::new(Proof::Token(proof)),
             until: token.expiry().saturating_add(CLOCK_SKEW_SECONDS),
         })
     }
@@ -332,6 +348,7 @@ impl Desk {
         Ok(Proven {
             terms: Arc::new(terms),
             credential: HubCredential::Certificate(accepted.thumbprint),
+            proof: Arc::new(Proof::Certificate(accepted.proof)),
             // The last second belongs to a certificate's life.
             until: unix_seconds(accepted.until).saturating_add(1),
         })

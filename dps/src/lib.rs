@@ -18,6 +18,7 @@
 pub mod allocation;
 mod answer;
 mod assigner;
+mod attempt;
 pub mod attestation;
 mod ca_certificates;
 pub mod config;
@@ -25,6 +26,7 @@ mod device;
 pub mod enrollment;
 pub mod error;
 mod explain;
+mod explanation;
 mod fingerprint;
 mod linked_hub;
 mod linked_hubs;

@@ -18,6 +18,7 @@ use serde_json::json;
 use tokio::sync::Semaphore;
 
 use crate::allocation::Candidate;
+use crate::attempt::Written;
 use crate::attestation::HubCredential;
 use crate::config::LinkedHubConfig;
 use crate::error::Error;
@@ -140,20 +141,20 @@ impl LinkedHub {
     }
 
     /// Makes the device; one that is there already is given the credential.
-    pub async fn create(&self, wanted: Wanted<'_>) -> Result<(), HubError> {
+    pub async fn create(&self, wanted: Wanted<'_>) -> Result<Written, HubError> {
         let made = self.put(wanted, "enabled", None).await?;
         match made.status {
             StatusCode::CONFLICT => self.keep(wanted).await,
-            _ => made.done().map(drop),
+            _ => made.done().map(|_| Written::Made),
         }
     }
 
     /// Makes sure that the device is there with this credential; touches nothing else of it.
-    pub async fn keep(&self, wanted: Wanted<'_>) -> Result<(), HubError> {
+    pub async fn keep(&self, wanted: Wanted<'_>) -> Result<Written, HubError> {
         for _ in 0..Self::RACES {
             let found = self.request(Method::GET, wanted.id, None, None).await?;
-            let written = if found.status == StatusCode::NOT_FOUND {
-                self.put(wanted, "enabled", None).await?
+            let (answer, written) = if found.status == StatusCode::NOT_FOUND {
+                (self.put(wanted, "enabled", None).await?, Written::Made)
             } else {
                 let found = found.done()?;
                 let device: Device =
@@ -162,15 +163,16 @@ impl LinkedHub {
                         body: "the hub's answer is not a device".into(),
                     })?;
                 if device.has(wanted) {
-                    return Ok(());
+                    return Ok(Written::Unchanged);
                 }
                 let etag = format!("\"{}\"", device.etag);
-                self.put(wanted, &device.status, Some(&etag)).await?
+                let answer = self.put(wanted, &device.status, Some(&etag)).await?;
+                (answer, Written::Updated)
             };
             // Somebody else changed the device in between: look again.
             let raced = [StatusCode::CONFLICT, StatusCode::PRECONDITION_FAILED];
-            if !raced.contains(&written.status) {
-                return written.done().map(drop);
+            if !raced.contains(&answer.status) {
+                return answer.done().map(|_| written);
             }
         }
         let sentence = "the device changed again and again while it was written";

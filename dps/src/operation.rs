@@ -1,11 +1,12 @@
 //! Operations: what a device polls between register and its result.
 //!
 //! Held in memory, bounded in number and time; the last one of each registration stands in its
-//! record. What may not enter: how an assignment is made.
+//! record, and can be polled longer. What may not enter: how an assignment is made.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use azimuth_wire::registration::RegistrationState;
@@ -69,6 +70,8 @@ pub struct Full;
 #[derive(Debug)]
 pub struct Operations {
     registrations: DashMap<Box<str>, VecDeque<Operation>>,
+    /// Of all registrations together.
+    held: AtomicUsize,
     life: Duration,
     capacity: usize,
     assigning_polls: u32,
@@ -88,10 +91,15 @@ impl Operations {
     pub const EACH: usize = 100;
     /// Registrations with operations in memory.
     pub const REGISTRATIONS: usize = 500_000;
+    /// Operations of all of them, for each registration that there is room for.
+    const SHARE: usize = 4;
+    /// Whatever happens to an assignment, nobody polls it longer than this.
+    pub const LONGEST_ASSIGNMENT: Duration = Duration::from_secs(40 * 60);
 
     pub fn new(life: Duration, assigning_polls: u32, capacity: usize) -> Self {
         Self {
             registrations: DashMap::new(),
+            held: AtomicUsize::new(0),
             life,
             capacity,
             assigning_polls,
@@ -102,6 +110,7 @@ impl Operations {
     pub fn begin(&self, registration: &str, id: OperationId, now: Instant) -> Result<(), Full> {
         // The length takes every shard's lock, so it is asked before an entry is held.
         let full = self.registrations.len() >= self.capacity;
+        let crammed = self.held.load(Ordering::Relaxed) >= self.capacity * Self::SHARE;
         let operation = Operation {
             id,
             touched: now,
@@ -109,24 +118,33 @@ impl Operations {
             assigning_polls: self.assigning_polls,
         };
         if let Some(mut operations) = self.registrations.get_mut(registration) {
-            if operations.len() >= Self::EACH {
+            // Who has many gives way to itself, not to others.
+            if operations.len() >= Self::EACH || (crammed && !operations.is_empty()) {
                 operations.pop_front();
+            } else {
+                self.held.fetch_add(1, Ordering::Relaxed);
             }
             operations.push_back(operation);
             return Ok(());
         }
-        if full {
+        if full || crammed {
             return Err(Full);
         }
+        self.held.fetch_add(1, Ordering::Relaxed);
         let operations = VecDeque::from([operation]);
-        self.registrations.insert(registration.into(), operations);
+        let before = self.registrations.insert(registration.into(), operations);
+        self.held
+            .fetch_sub(before.map_or(0, |before| before.len()), Ordering::Relaxed);
         Ok(())
     }
 
     /// The operation was not taken after all.
     pub fn withdraw(&self, registration: &str, id: OperationId) {
         if let Some(mut operations) = self.registrations.get_mut(registration) {
+            let before = operations.len();
             operations.retain(|operation| operation.id != id);
+            self.held
+                .fetch_sub(before - operations.len(), Ordering::Relaxed);
         }
     }
 
@@ -148,6 +166,12 @@ impl Operations {
             operation.result = Some(result.clone());
             operation.touched = now;
         }
+    }
+
+    /// Whether an operation of a registration has no result yet.
+    pub fn under_way(&self, registration: &str) -> bool {
+        let operations = self.registrations.get(registration);
+        operations.is_some_and(|operations| operations.iter().any(|one| one.result.is_none()))
     }
 
     /// A device asks how its operation stands.
@@ -172,13 +196,23 @@ impl Operations {
 
     /// Forgets what ended long ago; sooner when there is much.
     pub fn sweep(&self, now: Instant) {
-        let crowded = self.registrations.len() > self.capacity / 2;
+        let held = self.held.load(Ordering::Relaxed);
+        let crowded =
+            self.registrations.len() > self.capacity / 2 || held > self.capacity * Self::SHARE / 2;
         let life = if crowded { self.life / 20 } else { self.life };
         let stays = |operation: &Operation| {
-            operation.result.is_none() || now.saturating_duration_since(operation.touched) < life
+            let life = match operation.result {
+                Some(_) => life,
+                // Its assignment died without a word, or it would have ended long ago.
+                None => Self::LONGEST_ASSIGNMENT,
+            };
+            now.saturating_duration_since(operation.touched) < life
         };
         self.registrations.retain(|_, operations| {
+            let before = operations.len();
             operations.retain(stays);
+            self.held
+                .fetch_sub(before - operations.len(), Ordering::Relaxed);
             !operations.is_empty()
         });
     }
@@ -247,18 +281,76 @@ mod tests {
     #[test]
     fn operations_are_bounded_in_number_and_time() {
         let start = Instant::now();
-        let operations = Operations::new(Duration::from_secs(60), 0, 2);
+        let operations = Operations::new(Duration::from_secs(60), 0, 100);
         for number in 0..150 {
             operations.begin("dev-1", id(number), start).unwrap();
         }
         assert_eq!(operations.poll("dev-1", id(49)), Standing::Unknown);
         assert_eq!(operations.poll("dev-1", id(50)), Standing::Assigning);
-        operations.begin("dev-2", id(1), start).unwrap();
+        for other in 0..99 {
+            let other = format!("other-{other}");
+            operations.begin(&other, id(1), start).unwrap();
+        }
         assert_eq!(operations.begin("dev-3", id(1), start), Err(Full));
 
         operations.finish("dev-1", &[id(149)], &result(), start);
         operations.sweep(start + Duration::from_secs(61));
         assert_eq!(operations.poll("dev-1", id(149)), Standing::Unknown);
         assert_eq!(operations.poll("dev-1", id(148)), Standing::Assigning);
+    }
+
+    #[test]
+    fn an_assignment_that_never_ends_is_forgotten_after_forty_minutes() {
+        let start = Instant::now();
+        let operations = Operations::new(Duration::from_secs(60), 0, 10);
+        operations.begin("dev-1", id(1), start).unwrap();
+        for (seconds, standing) in [
+            (40 * 60 - 1, Standing::Assigning),
+            (40 * 60, Standing::Unknown),
+        ] {
+            operations.sweep(start + Duration::from_secs(seconds));
+            assert_eq!(operations.poll("dev-1", id(1)), standing, "{seconds}");
+        }
+        assert_eq!(operations.held.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn all_operations_together_are_bounded_and_a_day_of_them_leaves_nothing() {
+        let (start, second) = (Instant::now(), Duration::from_secs(1));
+        let operations = Operations::new(Duration::from_secs(1800), 0, 10);
+        let mut number = 0;
+        let mut most = 0;
+        for turn in 0..24 * 60 {
+            let now = start + second * turn * 60;
+            // Three devices that register all the time, and one after the other that comes once.
+            for device in ["a", "b", "c", &format!("once-{turn}")] {
+                number += 1;
+                if operations.begin(device, id(number), now).is_ok() {
+                    operations.finish(device, &[id(number)], &result(), now);
+                }
+            }
+            if turn % 20 == 0 {
+                operations.sweep(now);
+            }
+            most = most.max(operations.held.load(Ordering::Relaxed));
+        }
+        assert_eq!(most, 40, "room for ten registrations");
+        operations.sweep(start + second * (25 * 3600));
+        assert_eq!(operations.registrations.len(), 0);
+        assert_eq!(operations.held.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn who_fills_the_house_gives_way_to_itself() {
+        let now = Instant::now();
+        let operations = Operations::new(Duration::from_secs(60), 0, 2);
+        for number in 0..20 {
+            operations.begin("dev-1", id(number), now).unwrap();
+        }
+        assert_eq!(operations.begin("dev-2", id(99), now), Err(Full));
+        assert_eq!(operations.poll("dev-1", id(11)), Standing::Unknown);
+        assert_eq!(operations.poll("dev-1", id(12)), Standing::Assigning);
+        operations.withdraw("dev-1", id(12));
+        assert_eq!(operations.begin("dev-2", id(99), now), Ok(()));
     }
 }

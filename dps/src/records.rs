@@ -41,11 +41,21 @@ pub fn versioned(store: &dyn Store, id: &str) -> Result<Option<(Record, u64)>, E
 
 /// What storing `record` changes, where `before` is there.
 pub fn put(id: &str, before: Option<&Record>, record: &Record) -> Vec<Change> {
-    let mut changes = vec![Change::put(
-        registration_key(id),
-        Expect::Anything,
-        write(record),
-    )];
+    put_if(id, Expect::Anything, before, record)
+}
+
+/// The same, unless somebody else wrote since `before` was read.
+pub fn put_unless_changed(
+    id: &str,
+    before: Option<&(Record, u64)>,
+    record: &Record,
+) -> Vec<Change> {
+    let expect = before.map_or(Expect::Absent, |(_, version)| Expect::Version(*version));
+    put_if(id, expect, before.map(|(before, _)| before), record)
+}
+
+fn put_if(id: &str, expect: Expect, before: Option<&Record>, record: &Record) -> Vec<Change> {
+    let mut changes = vec![Change::put(registration_key(id), expect, write(record))];
     if let Some(left) = before.and_then(|before| before.group.as_ref())
         && Some(left) != record.group.as_ref()
     {

@@ -12,6 +12,7 @@ use azimuth_wire::user_name::DpsUserName;
 use azimuth_wire::{IdScope, RegistrationId};
 use parking_lot::Mutex;
 
+use crate::attempt::Proof;
 use crate::attestation::{HubCredential, x509};
 use crate::enrollment::Terms;
 use crate::explain;
@@ -44,6 +45,7 @@ pub enum Credential {
 pub struct Proven {
     pub terms: Arc<Terms>,
     pub credential: HubCredential,
+    pub proof: Arc<Proof>,
     /// It is over by then; seconds since 1970.
     pub until: u64,
 }

@@ -17,6 +17,8 @@ use azimuth_wire::registration::{RegistrationState, RegistrationStatus, Substatu
 use azimuth_wire::{DeviceId, EnrollmentGroupId, RegistrationId, etag};
 use serde::{Deserialize, Serialize};
 
+use crate::attempt::{Attempt, Because, Fate};
+
 /// A registration as it is stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
@@ -25,6 +27,9 @@ pub struct Record {
     pub group: Option<EnrollmentGroupId>,
     /// The operation that ended last: it can be polled after a restart.
     pub operation: String,
+    /// How it went; records from before this was kept have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<Box<Attempt>>,
 }
 
 /// What is to be done in the hubs.
@@ -88,6 +93,21 @@ impl<'a> Decision<'a> {
     pub fn hub(&self) -> &'a str {
         match self {
             Self::Create { hub } | Self::Keep { hub } | Self::Move { to: hub, .. } => hub,
+        }
+    }
+
+    /// The same, and why, for whoever asks later.
+    pub fn fate(&self, chosen: &str, policy: Option<ReprovisionPolicy>) -> Fate {
+        match self {
+            Self::Create { .. } => Fate::Initial,
+            Self::Keep { hub } if hub.eq_ignore_ascii_case(chosen) => Fate::Kept(Because::SameHub),
+            Self::Keep { .. } if policy.is_some() => Fate::Kept(Because::Policy),
+            Self::Keep { .. } => Fate::Kept(Because::OldCaller),
+            Self::Move { from, data, .. } => Fate::Moved {
+                from: (*from).to_owned(),
+                migrate: *data == Data::Migrate,
+                left: None,
+            },
         }
     }
 

@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::assigner::Assigner;
+use crate::attempt::Waiting;
 use crate::ca_certificates::CaCertificates;
 use crate::config::{DpsConfig, LinkedHubConfig};
 use crate::device::{self, Desk};
@@ -210,11 +211,12 @@ async fn open(
     let group_keys = group_keys(&config, &enrollments)?;
     let ledger = Arc::new(Ledger::new(&config.name));
     let operations = Arc::new(Operations::new(
-        config.pace.operation_life,
+        config.pace.operation_memory,
         config.pace.assigning_polls,
         Operations::REGISTRATIONS,
     ));
-    let (jobs, waiting) = mpsc::channel(Assigner::WAITING);
+    let (jobs, received) = mpsc::channel(Assigner::WAITING);
+    let waiting = Arc::new(Waiting::default());
     let desk = Arc::new(Desk {
         id_scope: config.id_scope.clone(),
         enrollments: enrollments.clone(),
@@ -225,6 +227,7 @@ async fn open(
         ledger: ledger.clone(),
         clock: clock.clone(),
         retry_after: config.pace.retry_after,
+        operation_life: config.pace.operation_life,
         quotas: config.pace.quotas.map(Meter::new),
         assigned_hub_form: config.assigned_hub_form,
         hubs: hubs.clone(),
@@ -234,6 +237,10 @@ async fn open(
         ca_certificates,
         hubs: hubs.clone(),
         store: store.clone(),
+        operations: operations.clone(),
+        waiting: waiting.clone(),
+        regions: config.regions.clone(),
+        allocation: config.allocation,
         policies: policies.clone(),
         host_names: config.host_names.clone(),
         ledger: ledger.clone(),
@@ -249,6 +256,7 @@ async fn open(
         allocation: config.allocation,
         pace: config.pace,
         ledger: ledger.clone(),
+        waiting,
         clock: clock.clone(),
     });
     let door = FrontDoorConfig {
@@ -274,7 +282,7 @@ async fn open(
     let door = FrontDoor::open(door, behind)
         .await
         .map_err(Error::FrontDoor)?;
-    tokio::spawn(assigner.run(waiting, stop));
+    tokio::spawn(assigner.run(received, stop));
     let host = config.host_names.first().cloned().unwrap_or_default();
     let strings = policies.all().iter().map(|policy| {
         let keys = &policy.keys;

@@ -100,6 +100,8 @@ pub enum Fault {
     Status(u16, u32),
     /// Never answers.
     Silent,
+    /// Answers when the fault is over.
+    Held,
     /// Changes the device between a read and a write, so many times.
     Race(u32),
 }
@@ -208,6 +210,9 @@ async fn answer(State(hub): State<Arc<StubHub>>, request: Request) -> Response {
         .unwrap_or_default();
     let id = percent::decode(path).into_owned();
     hub.requests.lock().push(format!("{method} {id}"));
+    while *hub.fault.lock() == Some(Fault::Held) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     let fault = *hub.fault.lock();
     match fault {
         Some(Fault::Silent) => std::future::pending::<()>().await,

@@ -23,6 +23,7 @@ mod ca_certificate;
 mod deprovision;
 mod enrollment;
 mod entry;
+mod explained;
 mod group;
 mod identity;
 mod listing;
@@ -33,6 +34,7 @@ mod way_back;
 pub use ca_certificate::CaCertificate;
 pub use deprovision::Deprovision;
 pub use enrollment::Enrollment;
+pub use explained::explain;
 pub use group::Group;
 pub use registration::Registration;
 
@@ -54,6 +56,14 @@ pub struct Target {
 }
 
 impl Target {
+    /// For a command that has these two among others.
+    pub fn new(dps_connection_string: Option<String>, ca: Option<PathBuf>) -> Self {
+        Self {
+            dps_connection_string,
+            ca,
+        }
+    }
+
     pub async fn open(&self, config: &Config) -> anyhow::Result<Open> {
         self.endpoint(config)?.open().await
     }

@@ -6,6 +6,7 @@ mod fixed;
 mod hashed;
 mod latency;
 pub mod webhook;
+pub mod weighed;
 
 use azimuth_broker::Regions;
 use azimuth_wire::enrollment::AllocationPolicy;

@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
+use azimuth_wire::enrollment::AllocationPolicy;
 use azimuth_wire::registration::RegistrationState;
 use bytes::Bytes;
 
 use super::{Assigner, Job, failed, no_hub};
 use crate::allocation::webhook::{self, Asking, Chosen, Custom, Failure, Verdict};
+use crate::allocation::{Applicant, Candidate};
+use crate::attempt::{Allocation, Attempt, Out};
 use crate::explain;
 use crate::linked_hub::LinkedHub;
 use crate::registration::Outcome;
@@ -20,6 +23,7 @@ impl Assigner {
         before: Option<&RegistrationState>,
         hubs: &[Arc<LinkedHub>],
         stays: Option<&str>,
+        attempt: &mut Attempt,
     ) -> Result<Chosen, Outcome> {
         let candidates: Vec<_> = hubs.iter().map(|hub| hub.candidate()).collect();
         let linked = match stays {
@@ -30,14 +34,15 @@ impl Assigner {
             self.refuse(job, explain::no_hub(&job.registration_id, why));
             no_hub(why)
         })?;
+        let url = &custom.definition.webhook_url;
+        let shown = webhook::masked(url);
+        attempt.allocation = Some(self.offered(job, &candidates, stays, &shown));
         let asking = Asking {
             registration_id: &job.registration_id,
             before,
             payload: job.payload.as_deref(),
         };
         let body = Bytes::from(custom.request(asking, &linked));
-        let url = &custom.definition.webhook_url;
-        let shown = webhook::masked(url);
         let mut again = 0;
         loop {
             let spent = self.clock.now().saturating_duration_since(job.begun);
@@ -48,7 +53,12 @@ impl Assigner {
                 Err(why) => Verdict::Failed(Failure::Unreachable(why.clone())),
             };
             let failure = match verdict {
-                Verdict::Chosen(chosen) => return Ok(chosen),
+                Verdict::Chosen(chosen) => {
+                    if let Some(allocation) = &mut attempt.allocation {
+                        allocation.choose(&chosen.hub);
+                    }
+                    return Ok(chosen);
+                }
                 Verdict::Failed(failure) => failure,
                 Verdict::Again(status) => {
                     let failure = Failure::Status(status);
@@ -56,6 +66,7 @@ impl Assigner {
                         if again == 0 {
                             self.refuse(job, explain::webhook_failed(&shown, &failure, false));
                         }
+                        self.waits(job, attempt);
                         tokio::time::sleep(wait).await;
                         again += 1;
                         continue;
@@ -66,6 +77,27 @@ impl Assigner {
             self.refuse(job, explain::webhook_failed(&shown, &failure, true));
             return Err(failed(failure.code(), &failure.message()));
         }
+    }
+
+    /// What the webhook has to choose from.
+    fn offered(
+        &self,
+        job: &Job,
+        linked: &[Candidate<'_>],
+        stays: Option<&str>,
+        webhook: &str,
+    ) -> Allocation {
+        let applicant = Applicant {
+            registration_id: &job.key,
+            region: "",
+        };
+        let mut offered = self.weighed(job, AllocationPolicy::Custom, applicant, linked, None);
+        for hub in offered.hubs.iter_mut().filter(|_| stays.is_some()) {
+            let present = stays.is_some_and(|stays| stays.eq_ignore_ascii_case(&hub.host));
+            hub.out = (!present).then_some(Out::MayNotLeave);
+        }
+        offered.webhook = Some(webhook.chars().take(200).collect());
+        offered
     }
 }
 

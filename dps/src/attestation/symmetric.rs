@@ -6,9 +6,10 @@
 use std::sync::Arc;
 
 use azimuth_wire::enrollment::{AttestationKind, EnrollmentGroup, IndividualEnrollment};
-use azimuth_wire::sas::{CLOCK_SKEW_SECONDS, SasToken};
+use azimuth_wire::sas::{CLOCK_SKEW_SECONDS, SasToken, Signer};
 
 use super::{Claim, DeviceKeys, Rejection};
+use crate::attempt::{Few, TokenProof};
 use crate::enrollment::keys_of;
 
 /// Holds a token against the individual enrollment of its registration id.
@@ -16,7 +17,7 @@ pub fn individual(
     token: &SasToken,
     claim: Claim<'_>,
     enrollment: &IndividualEnrollment,
-) -> Result<DeviceKeys, Rejection> {
+) -> Result<(DeviceKeys, TokenProof), Rejection> {
     let kind = match enrollment.attestation.kind {
         AttestationKind::SymmetricKey => "",
         AttestationKind::X509 => "an X.509 certificate",
@@ -27,11 +28,17 @@ pub fn individual(
         return Err(Rejection::OtherKind { kind });
     }
     check_claim(token, claim)?;
-    keys_of(&enrollment.attestation)
-        .filter(|keys| token.signer(&keys.primary, &keys.secondary).is_some())
-        .ok_or_else(|| Rejection::WrongKey {
-            string_to_sign: token.string_to_sign(),
-        })
+    let keys = keys_of(&enrollment.attestation);
+    let signer = |keys: DeviceKeys| Some((token.signer(&keys.primary, &keys.secondary)?, keys));
+    let (signer, keys) = keys.and_then(signer).ok_or_else(|| Rejection::WrongKey {
+        string_to_sign: token.string_to_sign(),
+    })?;
+    let proof = TokenProof {
+        key: signer.into(),
+        lower_case: false,
+        passed: Few::default(),
+    };
+    Ok((keys, proof))
 }
 
 /// Holds a token against the keys derived from each group's two keys. The first hit wins.
@@ -39,17 +46,24 @@ pub fn group(
     token: &SasToken,
     claim: Claim<'_>,
     groups: &[Arc<EnrollmentGroup>],
-) -> Result<(Arc<EnrollmentGroup>, DeviceKeys), Rejection> {
+) -> Result<(Arc<EnrollmentGroup>, DeviceKeys, TokenProof), Rejection> {
     check_claim(token, claim)?;
     let symmetric = || {
         let keys =
             |group: &Arc<EnrollmentGroup>| Some((group.clone(), keys_of(&group.attestation)?));
         groups.iter().filter_map(keys)
     };
+    let mut passed = Few::default();
     for (group, keys) in symmetric() {
-        if let Some(derived) = derived(token, claim, &keys) {
-            return Ok((group, derived));
+        if let Some((signer, lower_case, derived)) = derived(token, claim, &keys) {
+            let proof = TokenProof {
+                key: signer.into(),
+                lower_case,
+                passed,
+            };
+            return Ok((group, derived, proof));
         }
+        passed.push(group.enrollment_group_id.as_str());
     }
     for (group, keys) in symmetric() {
         if token.signer(&keys.primary, &keys.secondary).is_some() {
@@ -63,23 +77,28 @@ pub fn group(
     })
 }
 
-/// The device's keys if one of them signed. Ids compare without regard to case but signatures do
-/// not, so the lower-case form is tried after the device's own.
-fn derived(token: &SasToken, claim: Claim<'_>, group: &DeviceKeys) -> Option<DeviceKeys> {
+/// The device's keys if one of them signed, which of them, and whether over the lower-case form: ids compare
+/// without regard to case but signatures do not, so that form is tried after the device's own.
+fn derived(
+    token: &SasToken,
+    claim: Claim<'_>,
+    group: &DeviceKeys,
+) -> Option<(Signer, bool, DeviceKeys)> {
     let derive = |id: &str| DeviceKeys {
         primary: group.primary.derive(id),
         secondary: group.secondary.derive(id),
     };
-    let signed = |keys: &DeviceKeys| token.signer(&keys.primary, &keys.secondary).is_some();
+    let signer = |keys: &DeviceKeys| token.signer(&keys.primary, &keys.secondary);
     let sent = claim.registration_id.as_str();
     let keys = derive(sent);
-    if signed(&keys) {
-        return Some(keys);
+    if let Some(signer) = signer(&keys) {
+        return Some((signer, false, keys));
     }
     if !sent.bytes().any(|byte| byte.is_ascii_uppercase()) {
         return None;
     }
-    Some(derive(&claim.registration_id.folded())).filter(signed)
+    let keys = derive(&claim.registration_id.folded());
+    Some((signer(&keys)?, true, keys))
 }
 
 fn check_claim(token: &SasToken, claim: Claim<'_>) -> Result<(), Rejection> {
@@ -104,6 +123,7 @@ mod tests {
     use azimuth_wire::{RegistrationId, SymmetricKey, sas};
 
     use super::*;
+    use crate::attempt::Slot;
 
     const NOW: u64 = 1_800_000_000;
     const SCOPE: &str = "0ne00ABCDEF";
@@ -258,8 +278,12 @@ mod tests {
         let device = Device::new(SCOPE, "Dev-1");
         for spelling in ["Dev-1", "dev-1"] {
             let token = device.token(&group_key.derive(spelling), NOW + 60);
-            let (_, keys) = group(&token, device.claim(), &groups).unwrap();
+            let (_, keys, proof) = group(&token, device.claim(), &groups).unwrap();
             assert_eq!(keys.secondary, group_key.derive(spelling));
+            assert_eq!(
+                (proof.key, proof.lower_case, proof.passed.names.len()),
+                (Slot::Secondary, spelling == "dev-1", 1)
+            );
         }
         let token = device.token(&group_key.derive("DEV-1"), NOW + 60);
         assert!(group(&token, device.claim(), &groups).is_err());

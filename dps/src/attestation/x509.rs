@@ -11,6 +11,7 @@ use azimuth_certs::{Certificate, Refusal, Thumbprint, path_to_anchor};
 use azimuth_wire::enrollment::{AttestationKind, EnrollmentGroup, IndividualEnrollment};
 use azimuth_wire::{EnrollmentGroupId, RegistrationId};
 
+use crate::attempt::{CertificateProof, Few, Known};
 use crate::ca_certificates::Ca;
 use crate::enrollment::x509::{ca_references, client_certificates, signing_certificates};
 
@@ -30,6 +31,7 @@ pub struct Accepted {
     pub thumbprint: Thumbprint,
     /// The first of its certificates ends then.
     pub until: SystemTime,
+    pub proof: CertificateProof,
 }
 
 /// Why a chain was not taken.
@@ -81,15 +83,15 @@ pub fn individual(
         return referred(shown, leaf, &names, cas);
     }
     let enrolled = client_certificates(attestation);
-    let Some(found) = enrolled.iter().find(|enrolled| *enrolled == leaf) else {
+    let Some((slot, found)) = enrolled.iter().find(|(_, enrolled)| enrolled == leaf) else {
         return Err(Rejection::NotEnrolled {
             shown: leaf.sha256(),
-            enrolled: enrolled.iter().map(Certificate::sha256).collect(),
+            enrolled: enrolled.iter().map(|(_, one)| one.sha256()).collect(),
         });
     };
     // A path of one: the leaf's own dates are all that is left to look at.
     let path = path_to_anchor(leaf, &[], &[found], shown.now).map_err(Rejection::Chain)?;
-    Ok(accepted(&path))
+    Ok(accepted(&path, Known::Leaf(*slot)))
 }
 
 fn referred(
@@ -111,7 +113,7 @@ fn referred(
                 Ok(_) if !ca.verified => Rejection::Unverified {
                     name: ca.name.clone(),
                 },
-                Ok(path) => return Ok(accepted(&path)),
+                Ok(path) => return Ok(accepted(&path, Known::CaCertificate(ca.name.clone()))),
             },
         };
         last = last.or(Some(why));
@@ -129,7 +131,7 @@ pub fn group(
     let anchors: Vec<Anchor<'_>> = groups.iter().filter_map(Anchor::of).collect();
     let embedded: Vec<&Certificate> = anchors.iter().flat_map(|anchor| &anchor.embedded).collect();
     let helpers = helpers(shown, cas, &embedded);
-    let mut nearest: Option<(usize, &Arc<EnrollmentGroup>, Vec<&Certificate>)> = None;
+    let mut nearest: Option<Nearest<'_>> = None;
     let mut past_no_group = None;
     for ca in cas.iter().filter(|ca| ca.verified) {
         let Ok(path) = path_to_anchor(leaf, &helpers, &[&ca.certificate], shown.now) else {
@@ -137,15 +139,31 @@ pub fn group(
         };
         match first_group(&path, &anchors, cas) {
             Some((at, group)) => {
-                if nearest.as_ref().is_none_or(|(best, ..)| at < *best) {
-                    nearest = Some((at, group, path));
+                if nearest.as_ref().is_none_or(|nearest| at < nearest.at) {
+                    nearest = Some(Nearest {
+                        at,
+                        group,
+                        ca,
+                        path,
+                    });
                 }
             }
             None => past_no_group = past_no_group.or(Some((ca, path))),
         }
     }
-    if let Some((_, group, path)) = nearest {
-        return Ok((group.clone(), accepted(&path)));
+    if let Some(Nearest {
+        at,
+        group,
+        ca,
+        path,
+    }) = nearest
+    {
+        let known = Known::Group {
+            at,
+            ca: ca.name.clone(),
+            above: above(at, group, &path, &anchors, cas),
+        };
+        return Ok((group.clone(), accepted(&path, known)));
     }
     Err(match past_no_group {
         Some((ca, path)) => Rejection::NoGroup {
@@ -191,6 +209,31 @@ fn first_group<'a>(
         let found = anchors.iter().find(|anchor| anchor.is_at(certificate, cas));
         found.map(|anchor| (at, anchor.group))
     })
+}
+
+/// The group met first on the way to a verified CA.
+struct Nearest<'a> {
+    at: usize,
+    group: &'a Arc<EnrollmentGroup>,
+    ca: &'a Ca,
+    path: Vec<&'a Certificate>,
+}
+
+/// Groups that the path passes behind the one that decides, or at the same certificate.
+fn above(
+    at: usize,
+    nearest: &Arc<EnrollmentGroup>,
+    path: &[&Certificate],
+    anchors: &[Anchor<'_>],
+    cas: &[Ca],
+) -> Few {
+    let others = anchors
+        .iter()
+        .filter(|anchor| !Arc::ptr_eq(anchor.group, nearest));
+    let passed = others.filter(|anchor| path[at..].iter().any(|one| anchor.is_at(one, cas)));
+    passed
+        .map(|anchor| anchor.group.enrollment_group_id.as_str())
+        .collect()
 }
 
 /// The path that would have been, to say what is missing on it.
@@ -260,11 +303,15 @@ pub fn names(leaf: &Certificate, id: &RegistrationId) -> bool {
     name.is_some_and(|name| name.eq_ignore_ascii_case(id.as_str()))
 }
 
-fn accepted(path: &[&Certificate]) -> Accepted {
+fn accepted(path: &[&Certificate], known: Known) -> Accepted {
     let ends = path.iter().map(|one| one.validity().not_after);
     Accepted {
         thumbprint: Thumbprint::sha256(path.first().map_or(&[], |leaf| leaf.der())),
         until: ends.min().unwrap_or(SystemTime::UNIX_EPOCH),
+        proof: CertificateProof {
+            path: path.iter().map(|one| one.info().subject_name).collect(),
+            known,
+        },
     }
 }
 

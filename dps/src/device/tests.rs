@@ -73,6 +73,7 @@ impl Room {
             ledger: Arc::new(Ledger::new("dps")),
             clock: clock.clone(),
             retry_after: 3,
+            operation_life: Duration::from_secs(24 * 3600),
             quotas: None,
             assigned_hub_form: AssignedHubForm::Auto,
             hubs: linked_hubs(&azimuth_storage::memory(), &trust, &[link]).await,
@@ -135,6 +136,10 @@ impl Room {
         let Inward::Answer(Some(answer)) = self.desk.publish(who, publish).unwrap() else {
             panic!("no answer");
         };
+        // Azure: on every 202 and 429, and on nothing else.
+        let comes_back = ["/res/202/", "/res/429/"].map(|status| answer.topic.contains(status));
+        let told = answer.topic.contains("&retry-after=3");
+        assert_eq!(comes_back.contains(&true), told, "{}", answer.topic);
         (
             answer.topic,
             serde_json::from_slice(&answer.payload).unwrap(),
@@ -394,11 +399,13 @@ async fn a_result_can_be_polled_after_a_restart() {
     let room = Room::open(0).await;
     let who = room.fleet("dev-1").await;
     let operation = "5.316aac5bdc130deb.b1e02da8-c3a0-4ff2-a121-7ea7a6b7f550";
-    let state = RegistrationState::new("dev-1".parse().unwrap(), RegistrationStatus::Assigned);
+    let mut state = RegistrationState::new("dev-1".parse().unwrap(), RegistrationStatus::Assigned);
+    state.last_updated_date_time_utc = Some(room.clock.utc().into());
     let record = Record {
         state,
         group: None,
         operation: operation.into(),
+        attempt: None,
     };
     let change = Change::put(
         records::registration_key("dev-1"),
@@ -407,6 +414,79 @@ async fn a_result_can_be_polled_after_a_restart() {
     );
     room.desk.store.commit(vec![change]).await.unwrap();
     assert_eq!(room.poll(&who, operation).1["status"], "assigned");
+    // For a day, whatever the device's token: it brings a new one.
+    for (hours, status) in [(23, 200), (1, 404)] {
+        room.clock.advance(Duration::from_secs(hours * 3600));
+        let expiry = unix_seconds(room.clock.utc()) + 60;
+        let key = group_key().derive("dev-1");
+        let who = room
+            .device_by("dev-1", &key, "2019-03-31", expiry, None)
+            .await;
+        let (topic, body) = room.poll(&who, operation);
+        assert!(topic.contains(&format!("/res/{status}/")), "{topic} {body}");
+        let code = (status == 404).then_some(404_203);
+        assert_eq!(body["errorCode"].as_u64(), code, "{body}");
+    }
+    assert_eq!(room.refusal().0.kind, "unknown-operation");
+}
+
+#[tokio::test]
+async fn each_operation_of_one_device_has_its_own_answer_and_its_own_end() {
+    let mut room = Room::open(0).await;
+    let who = room.fleet("dev-1").await;
+    // A second connection, and a second register while the first is under way: one identity, two operations.
+    let again = room.fleet("DEV-1").await;
+    let operation = |answer: (String, Value)| answer.1["operationId"].as_str().unwrap().to_owned();
+    let first = operation(room.register(&who));
+    let second = operation(room.register(&again));
+    assert_ne!(first, second);
+    assert_eq!(first[..19], second[..19]);
+    let jobs = [room.jobs.try_recv().unwrap(), room.jobs.try_recv().unwrap()];
+    assert_eq!(jobs[0].key, jobs[1].key);
+    let _ = room.finish(&jobs[0], "a.net");
+    // Either connection may ask for either.
+    for who in [&who, &again] {
+        assert!(room.poll(who, &first).0.contains("/res/200/"));
+        assert!(room.poll(who, &second).0.contains("/res/202/"));
+    }
+    let _ = room.finish(&jobs[1], "a.net");
+    assert!(room.poll(&who, &second).0.contains("/res/200/"));
+    room.clock.advance(Duration::from_secs(59));
+    room.desk.operations.sweep(room.clock.now());
+    assert!(room.poll(&who, &first).0.contains("/res/200/"));
+    room.clock.advance(Duration::from_secs(1));
+    room.desk.operations.sweep(room.clock.now());
+    let (topic, body) = room.poll(&who, &first);
+    assert!(topic.contains("/res/404/"), "{topic}");
+    assert_eq!(body["errorCode"], 404_203);
+    assert_eq!(body["message"], "Operation not found.");
+}
+
+#[tokio::test]
+async fn a_disabled_answer_does_not_take_away_the_hub_of_an_assignment_that_ends_meanwhile() {
+    let room = Room::open(0).await;
+    let who = room.device("off", &own_key(), "2019-03-31").await;
+    let before = records::versioned(&*room.desk.store, "off").unwrap();
+    assert!(room.register(&who).0.contains("/res/200/"));
+    // The assignment began before the enrollment was disabled, and its record is written in between.
+    let mut state = RegistrationState::new("off".parse().unwrap(), RegistrationStatus::Assigned);
+    state.assigned_hub = Some("a.net".into());
+    let record = Record {
+        state: state.clone(),
+        group: None,
+        operation: "5.".into(),
+        attempt: None,
+    };
+    let disabled = Record {
+        state: RegistrationState::new("off".parse().unwrap(), RegistrationStatus::Disabled),
+        ..record.clone()
+    };
+    let assigned = records::put("off", None, &record);
+    room.desk.store.commit(assigned).await.unwrap();
+    let late = records::put_unless_changed("off", before.as_ref(), &disabled);
+    assert!(room.desk.store.commit(late).await.is_err());
+    let kept = records::registration(&*room.desk.store, "off").unwrap();
+    assert_eq!(kept.unwrap().state, state);
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use azimuth_wire::enrollment::{
     Attestation, CaReferences, X509Attestation, X509CertificateWithInfo, X509Certificates,
 };
 
+use crate::attempt::Slot;
 use crate::error::Error;
 
 /// Exactly one way to name certificates, of those that fit an individual enrollment or a group.
@@ -101,13 +102,16 @@ fn kept(certificate: &Certificate) -> X509CertificateWithInfo {
 }
 
 /// The leaves of an individual enrollment.
-pub fn client_certificates(attestation: &Attestation) -> Vec<Certificate> {
+pub fn client_certificates(attestation: &Attestation) -> Vec<(Slot, Certificate)> {
     certificates(attestation, |x509| x509.client_certificates.as_ref())
 }
 
 /// The authorities of a group.
 pub fn signing_certificates(attestation: &Attestation) -> Vec<Certificate> {
-    certificates(attestation, |x509| x509.signing_certificates.as_ref())
+    let both = certificates(attestation, |x509| x509.signing_certificates.as_ref());
+    both.into_iter()
+        .map(|(_, certificate)| certificate)
+        .collect()
 }
 
 /// The names of the service's CA certificates that it refers to.
@@ -120,13 +124,19 @@ pub fn ca_references(attestation: &Attestation) -> Vec<&str> {
 fn certificates(
     attestation: &Attestation,
     member: fn(&X509Attestation) -> Option<&X509Certificates>,
-) -> Vec<Certificate> {
-    let x509 = attestation.x509.as_ref().and_then(member);
-    let slots = x509.into_iter().flat_map(X509Certificates::slots);
-    let texts = slots.filter_map(|(_, slot)| slot?.certificate.as_ref());
-    texts
-        .filter_map(|text| Certificate::read_first(text.as_bytes()).ok())
-        .collect()
+) -> Vec<(Slot, Certificate)> {
+    let Some(both) = attestation.x509.as_ref().and_then(member) else {
+        return Vec::new();
+    };
+    let read = |(slot, held): (Slot, &Option<X509CertificateWithInfo>)| {
+        let text = held.as_ref()?.certificate.as_ref()?;
+        Some((slot, Certificate::read_first(text.as_bytes()).ok()?))
+    };
+    let slots = [
+        (Slot::Primary, &both.primary),
+        (Slot::Secondary, &both.secondary),
+    ];
+    slots.into_iter().filter_map(read).collect()
 }
 
 /// Each certificate's `info` in its place.

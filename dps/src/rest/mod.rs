@@ -11,6 +11,7 @@ mod paging;
 mod paths;
 mod query;
 mod refusals;
+mod why;
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -21,11 +22,13 @@ use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, IF_MATCH};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::Response;
-use azimuth_broker::{Answer, Ledger, Operation, Peer, Refusal};
+use azimuth_broker::{Answer, Ledger, Operation, Peer, Refusal, Regions};
 use azimuth_clock::Clock;
 use azimuth_storage::{Expect, Store};
 use azimuth_wire::api_version::ApiVersion;
-use azimuth_wire::enrollment::{EnrollmentGroup, IndividualEnrollment, ReprovisionPolicy};
+use azimuth_wire::enrollment::{
+    AllocationPolicy, EnrollmentGroup, IndividualEnrollment, ReprovisionPolicy,
+};
 use azimuth_wire::etag::IfMatch;
 use azimuth_wire::policy::DpsRights;
 use azimuth_wire::registration::{ErrorBody, RegistrationState};
@@ -38,10 +41,12 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use crate::attempt::Waiting;
 use crate::ca_certificates::CaCertificates;
 use crate::enrollment::{Enrollments, Entry, x509};
 use crate::error::Error;
 use crate::linked_hubs::LinkedHubs;
+use crate::operation::Operations;
 use crate::policies::Policies;
 use crate::records;
 use paths::Path;
@@ -52,6 +57,11 @@ pub struct Office {
     pub ca_certificates: Arc<CaCertificates>,
     pub hubs: Arc<LinkedHubs>,
     pub store: Arc<dyn Store>,
+    pub operations: Arc<Operations>,
+    pub waiting: Arc<Waiting>,
+    pub regions: Regions,
+    /// Of the service.
+    pub allocation: AllocationPolicy,
     pub policies: Policies,
     pub host_names: Vec<String>,
     pub ledger: Arc<Ledger>,
@@ -125,6 +135,7 @@ impl Office {
         let condition = headers.get(IF_MATCH).and_then(|value| value.to_str().ok());
         let condition = IfMatch::parse(condition);
         match &path {
+            Path::Why(id) => return self.why(method, id),
             Path::LinkedHubs => return self.linked_hubs(method),
             Path::LinkedHub(host) => {
                 return self

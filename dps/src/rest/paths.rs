@@ -22,6 +22,8 @@ pub enum Path {
     /// By group.
     RegistrationQuery(String),
     Refusals,
+    /// Why this registration is as it is.
+    Why(String),
     LinkedHubs,
     /// By host name.
     LinkedHub(String),
@@ -63,6 +65,12 @@ impl Path {
             ("registrations", 1) => id(0).map(Self::Registration),
             ("registrations", 2) if last("query") => id(0).map(Self::RegistrationQuery),
             ("azimuth", 1) if last("refusals") => Some(Self::Refusals),
+            ("azimuth", 3)
+                if rest[0].eq_ignore_ascii_case("why")
+                    && rest[1].eq_ignore_ascii_case("registrations") =>
+            {
+                id(2).map(Self::Why)
+            }
             ("azimuth", 1) if last("linkedhubs") => Some(Self::LinkedHubs),
             ("azimuth", 1) if last("certificates") => Some(Self::CaCertificates),
             ("azimuth", 2) if rest[0].eq_ignore_ascii_case("certificates") => {
@@ -105,7 +113,8 @@ impl Path {
             | Self::Groups
             | Self::Group(_)
             | Self::GroupKeys(_)
-            | Self::Refusals => DpsRights::EnrollmentWrite,
+            | Self::Refusals
+            | Self::Why(_) => DpsRights::EnrollmentWrite,
         }
     }
 }
@@ -145,6 +154,7 @@ mod tests {
             ("/enrollments/query", Some(Path::EnrollmentQuery)),
             ("/enrollmentgroups/Query", Some(Path::GroupQuery)),
             ("/azimuth/refusals", Some(Path::Refusals)),
+            ("/azimuth/why/registrations/a%3Ab", Some(Path::Why(id()))),
             ("/azimuth/linkedHubs", Some(Path::LinkedHubs)),
             (
                 "/azimuth/linkedhubs/h.net",

@@ -65,7 +65,7 @@ fn lines(records: &[Record]) -> Bytes {
     text.into()
 }
 
-fn line(record: &Record) -> Value {
+pub fn line(record: &Record) -> Value {
     let refusal = &record.refusal;
     let facts = refusal.facts.iter();
     let facts: Map<String, Value> = facts

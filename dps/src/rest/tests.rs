@@ -62,6 +62,10 @@ impl Api {
             ca_certificates: Arc::new(CaCertificates::open(store.clone()).unwrap()),
             hubs: Arc::new(hubs.unwrap()),
             store,
+            operations: Arc::new(Operations::new(Duration::from_secs(60), 0, 100)),
+            waiting: Arc::default(),
+            regions: Regions::new("eastus"),
+            allocation: AllocationPolicy::Hashed,
             policies: Policies::new(policies.collect()),
             host_names: vec![HOST.into()],
             ledger: Arc::new(Ledger::new("dps")),
@@ -265,6 +269,7 @@ async fn registrations_are_shown_and_forgotten() {
         state,
         group: None,
         operation: String::new(),
+        attempt: None,
     };
     let key = records::registration_key("dev-1");
     let change = Change::put(key, Expect::Absent, records::write(&record));

@@ -97,6 +97,13 @@ async fn the_webhook_chooses_and_its_payload_goes_to_the_device_each_time() {
         assert_eq!(state.payload, Some(json!({ "setting": [1, "value"] })));
     }
     assert!(b.has("dev-1") && !a.has("dev-1"));
+    // The query of the URL may hold a key of Azure Functions.
+    let kept = works.attempt("dev-1");
+    assert!(!format!("{kept:?}").contains("secret"));
+    let allocation = kept.allocation.unwrap();
+    assert!(allocation.webhook.unwrap().ends_with("/api/allocate?****"));
+    assert_eq!(allocation.chosen.as_ref(), Some(&b.host));
+    assert_eq!(allocation.hubs[0].host, b.host);
     let requests = webhook.requests.lock().clone();
     let (uri, first) = &requests[0];
     assert_eq!(uri, "/api/allocate?code=secret");

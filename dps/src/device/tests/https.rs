@@ -45,6 +45,13 @@ async fn ask(room: &Room, request: Request) -> Answered {
     let response = room.desk.over_https(request).await.unwrap();
     let (parts, body) = response.into_parts();
     let body = to_bytes(body, usize::MAX).await.unwrap();
+    // Azure: on every 202 and 429, and on nothing else.
+    let comes_back = [202, 429].contains(&parts.status.as_u16());
+    let told = parts
+        .headers
+        .get("retry-after")
+        .map(|seconds| seconds == "3");
+    assert_eq!(told, comes_back.then_some(true), "{}", parts.status);
     Answered {
         status: parts.status.as_u16(),
         headers: parts.headers,
@@ -402,6 +409,7 @@ async fn a_lookup_shows_the_registration_without_an_operation() {
         state: state.clone(),
         group: None,
         operation: "5.x".into(),
+        attempt: None,
     };
     let key = records::registration_key(DEVICE);
     let change = Change::put(key, Expect::Absent, records::write(&record));
