@@ -24,8 +24,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::allocation::webhook::Chosen;
 use crate::allocation::{self, Applicant, NoHub};
-use crate::attestation::HubCredential;
+use crate::attestation::{HubCredential, Proof};
 use crate::config::Pace;
+use crate::delivery::Delivery;
 use crate::enrollment::Terms;
 use crate::error::{NO_HUB, SERVER_ERROR, UNAUTHORIZED};
 use crate::explain;
@@ -37,6 +38,7 @@ use crate::registration::{self, Decision, Outcome, Record};
 use crate::webhooks::Webhooks;
 
 mod custom;
+mod tpm;
 
 /// A registration that was taken and has to be carried out.
 #[derive(Debug)]
@@ -45,7 +47,7 @@ pub struct Job {
     pub key: Box<str>,
     pub registration_id: RegistrationId,
     pub terms: Arc<Terms>,
-    pub credential: HubCredential,
+    pub proof: Proof,
     pub caller: ApiVersion,
     pub remote: SocketAddr,
     /// For the webhook of custom allocation.
@@ -131,9 +133,11 @@ impl Assigner {
     async fn registered(&self, job: &Job) -> Result<RegistrationState, crate::Error> {
         let before = records::registration(&*self.store, &job.key)?;
         let state_before = before.as_ref().map(|record| &record.state);
-        let (outcome, payload) = match self.outcome(job, state_before).await {
+        let tpm_before = before.as_ref().and_then(|record| record.tpm.as_ref());
+        let (outcome, payload, tpm) = match self.outcome(job, state_before, tpm_before).await {
             Ok(assigned) => assigned,
-            Err(outcome) => (outcome, None),
+            // The device may still be in its hub, with the key it had.
+            Err(outcome) => (outcome, None, tpm_before.cloned()),
         };
         let mut state = self.state(job, state_before, outcome);
         state.payload = payload;
@@ -141,25 +145,27 @@ impl Assigner {
             state.x509 = x509(job);
         }
         let record = Record {
-            state: state.clone(),
+            state,
             group: job.terms.group.clone(),
             operation: job
                 .operations
                 .last()
                 .map(ToString::to_string)
                 .unwrap_or_default(),
+            tpm,
         };
         let changes = records::put(&job.key, before.as_ref(), &record);
         self.store.commit(changes).await?;
-        Ok(state)
+        Ok(record.for_device())
     }
 
-    /// How a registration ends, and what the webhook has for the device.
+    /// How a registration ends, what the webhook has for the device, and the key for its TPM.
     async fn outcome(
         &self,
         job: &Job,
         before: Option<&RegistrationState>,
-    ) -> Result<(Outcome, Option<Value>), Outcome> {
+        tpm_before: Option<&Delivery>,
+    ) -> Result<(Outcome, Option<Value>, Option<Delivery>), Outcome> {
         // One set for the whole registration: what is linked or unlinked meanwhile is for the next.
         let hubs = self.hubs.live();
         let device = device_id(job)?;
@@ -174,9 +180,10 @@ impl Assigner {
         };
         let policy = job.terms.reprovision;
         let decision = registration::decide(present, &chosen.hub, policy, job.caller);
+        let (credential, tpm) = self.credential(job, tpm_before, decision, &device)?;
         // A hub that is linked no more is only named, never asked.
         if let Some(hub) = find(&hubs, decision.hub()) {
-            self.write(job, hub, decision, &device).await?;
+            self.write(job, hub, decision, &device, &credential).await?;
         }
         if let Decision::Move { from, .. } = decision {
             let old = before.and_then(|state| state.device_id.as_ref());
@@ -189,7 +196,7 @@ impl Assigner {
             device,
             substatus: decision.substatus(),
         };
-        Ok((assigned, chosen.payload))
+        Ok((assigned, chosen.payload, tpm))
     }
 
     fn choose(&self, job: &Job, hubs: &[Arc<LinkedHub>]) -> Result<Chosen, Outcome> {
@@ -217,10 +224,11 @@ impl Assigner {
         hub: &LinkedHub,
         decision: Decision<'_>,
         id: &DeviceId,
+        credential: &HubCredential,
     ) -> Result<(), Outcome> {
         let wanted = Wanted {
             id,
-            credential: &job.credential,
+            credential,
             iot_edge: job.terms.iot_edge,
         };
         let mut wait = self.pace.hub_retry;
@@ -298,10 +306,12 @@ fn superseding(waiting: Option<Job>, mut job: Job) -> Job {
 
 /// What the state of a device with a certificate says of it.
 fn x509(job: &Job) -> Option<serde_json::Value> {
-    match (&job.credential, &job.terms.group) {
-        (HubCredential::Keys(_), _) => None,
-        (HubCredential::Certificate(_), None) => Some(json!({})),
-        (HubCredential::Certificate(_), Some(group)) => Some(json!({ "enrollmentGroupId": group })),
+    match (&job.proof, &job.terms.group) {
+        (Proof::Credential(HubCredential::Keys(_)) | Proof::Tpm(_), _) => None,
+        (Proof::Credential(HubCredential::Certificate(_)), None) => Some(json!({})),
+        (Proof::Credential(HubCredential::Certificate(_)), Some(group)) => {
+            Some(json!({ "enrollmentGroupId": group }))
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 
 pub mod https;
 mod path;
+mod tpm;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,6 +20,7 @@ use azimuth_certs::Certificate;
 use azimuth_clock::Clock;
 use azimuth_storage::Store;
 use azimuth_wire::IdScope;
+use azimuth_wire::enrollment::{AttestationKind, TpmAttestation};
 use azimuth_wire::registration::{RegisterRequest, RegistrationState};
 use azimuth_wire::sas::{CLOCK_SKEW_SECONDS, SasToken};
 use azimuth_wire::time::unix_seconds;
@@ -29,8 +31,9 @@ use tokio::sync::mpsc;
 
 use crate::answer;
 use crate::assigner::Job;
-use crate::attestation::{Claim, HubCredential, symmetric, x509};
+use crate::attestation::{self, Claim, HubCredential, Proof, symmetric, x509};
 use crate::ca_certificates::CaCertificates;
+use crate::challenges::Challenges;
 use crate::config::AssignedHubForm;
 use crate::enrollment::{Enrollments, Entry, Terms};
 use crate::error::{
@@ -41,7 +44,7 @@ use crate::linked_hubs::LinkedHubs;
 use crate::operation::{OperationId, Operations, Standing};
 use crate::quota::{Beyond, Meter};
 use crate::records;
-use crate::registrant::{Claims, Credential, Proven, Registrant};
+use crate::registrant::{Claims, Credential, Proven, Registrant, Transport};
 use crate::registration::{self, Outcome, Record};
 
 /// The desk devices come to.
@@ -49,6 +52,7 @@ pub struct Desk {
     pub id_scope: IdScope,
     pub enrollments: Arc<Enrollments>,
     pub ca_certificates: Arc<CaCertificates>,
+    pub challenges: Challenges,
     pub operations: Arc<Operations>,
     pub store: Arc<dyn Store>,
     pub jobs: mpsc::Sender<Job>,
@@ -135,7 +139,12 @@ impl Backend for Desk {
 impl Desk {
     fn register(&self, who: &Registrant, body: &[u8]) -> Result<Reply, Refused> {
         let claims = &*who.0;
-        let payload = check_body(claims, body)?;
+        let Sent { payload, tpm } = check_body(claims, body)?;
+        if let Some(tpm) = tpm
+            && let Some(challenge) = self.challenge(claims, &tpm)?
+        {
+            return Ok(challenge);
+        }
         let proven = self.proven(claims)?;
         self.within(Meter::registration, claims)?;
         if !proven.terms.enabled {
@@ -151,7 +160,7 @@ impl Desk {
             key: key.into(),
             registration_id: claims.registration_id.clone(),
             terms: proven.terms.clone(),
-            credential: proven.credential.clone(),
+            proof: proven.proof.clone(),
             caller: claims.api_version,
             remote: claims.peer.remote,
             payload: proven.terms.custom.as_ref().and(payload),
@@ -195,7 +204,7 @@ impl Desk {
                     message: "Operation not found.",
                     refusal: explain::unknown_operation(operation),
                 })?;
-                Ok(self.done(claims, operation, &record.state))
+                Ok(self.done(claims, operation, &record.for_device()))
             }
         }
     }
@@ -255,6 +264,7 @@ impl Desk {
             state,
             group: terms.group.clone(),
             operation: String::new(),
+            tpm: before.as_ref().and_then(|record| record.tpm.clone()),
         };
         let changes = records::put(key, before.as_ref(), &record);
         self.store.commit_lazily(changes);
@@ -273,6 +283,7 @@ impl Desk {
             return Ok(proven.clone());
         }
         let proven = match &claims.credential {
+            Credential::Nothing => return Err(unauthorized(explain::no_credentials())),
             Credential::Token(Ok(token)) => self.by_token(claims, token, now)?,
             Credential::Token(Err(error)) => {
                 return Err(unauthorized(explain::malformed_token(*error)));
@@ -291,18 +302,27 @@ impl Desk {
             now,
         };
         let individual = self.enrollments.individual(&claims.registration_id);
+        let by_keys = |keys| Proof::Credential(HubCredential::Keys(keys));
         let verdict = match individual.map_err(|error| store(&error))? {
+            Some(enrollment)
+                if enrollment.attestation.kind == AttestationKind::Tpm
+                    && claims.transport == Transport::Https =>
+            {
+                let challenges = self.challenges.of(claims.owner.as_str(), self.clock.now());
+                attestation::tpm::individual(token, claim, &enrollment, &challenges)
+                    .map(|tpm| (enrollment.terms(), Proof::Tpm(tpm)))
+            }
             Some(enrollment) => symmetric::individual(token, claim, &enrollment)
-                .map(|keys| (enrollment.terms(), keys)),
+                .map(|keys| (enrollment.terms(), by_keys(keys))),
             None => symmetric::group(token, claim, &self.enrollments.groups())
-                .map(|(group, keys)| (group.terms(), keys)),
+                .map(|(group, keys)| (group.terms(), by_keys(keys))),
         };
         let rejected =
             |rejection| unauthorized(explain::rejected(&claims.registration_id, rejection));
-        let (terms, keys) = verdict.map_err(rejected)?;
+        let (terms, proof) = verdict.map_err(rejected)?;
         Ok(Proven {
             terms: Arc::new(terms),
-            credential: HubCredential::Keys(keys),
+            proof,
             until: token.expiry().saturating_add(CLOCK_SKEW_SECONDS),
         })
     }
@@ -331,7 +351,7 @@ impl Desk {
         })?;
         Ok(Proven {
             terms: Arc::new(terms),
-            credential: HubCredential::Certificate(accepted.thumbprint),
+            proof: Proof::Credential(HubCredential::Certificate(accepted.thumbprint)),
             // The last second belongs to a certificate's life.
             until: unix_seconds(accepted.until).saturating_add(1),
         })
@@ -360,13 +380,14 @@ impl Desk {
     }
 }
 
-/// What the device sends along, where the body is right.
-fn check_body(claims: &Claims, body: &[u8]) -> Result<Option<Box<RawValue>>, Refused> {
-    let bad = |refusal| Refused {
-        code: BAD_REQUEST,
-        message: "Bad Request",
-        refusal,
-    };
+/// What the device sends along.
+struct Sent {
+    payload: Option<Box<RawValue>>,
+    tpm: Option<TpmAttestation>,
+}
+
+/// Reads the body of register.
+fn check_body(claims: &Claims, body: &[u8]) -> Result<Sent, Refused> {
     if body.len() > MOST_BODY_BYTES {
         return Err(bad(explain::body_too_large(body.len(), MOST_BODY_BYTES)));
     }
@@ -379,13 +400,21 @@ fn check_body(claims: &Claims, body: &[u8]) -> Result<Option<Box<RawValue>>, Ref
             &claims.registration_id,
         )));
     }
-    if request.tpm.is_some() {
-        return Err(unauthorized(explain::tpm_not_simulated()));
-    }
     if request.csr.is_some() || request.client_certificate_csr.is_some() {
         return Err(bad(explain::csr_not_simulated()));
     }
-    Ok(request.payload.map(ToOwned::to_owned))
+    Ok(Sent {
+        payload: request.payload.map(ToOwned::to_owned),
+        tpm: request.tpm,
+    })
+}
+
+fn bad(refusal: Refusal) -> Refused {
+    Refused {
+        code: BAD_REQUEST,
+        message: "Bad Request",
+        refusal,
+    }
 }
 
 fn unauthorized(refusal: Refusal) -> Refused {

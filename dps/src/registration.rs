@@ -17,6 +17,8 @@ use azimuth_wire::registration::{RegistrationState, RegistrationStatus, Substatu
 use azimuth_wire::{DeviceId, EnrollmentGroupId, RegistrationId, etag};
 use serde::{Deserialize, Serialize};
 
+use crate::delivery::Delivery;
+
 /// A registration as it is stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
@@ -25,6 +27,20 @@ pub struct Record {
     pub group: Option<EnrollmentGroupId>,
     /// The operation that ended last: it can be polled after a restart.
     pub operation: String,
+    /// The key of a device with a TPM. Nobody but the device is shown it, and only wrapped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tpm: Option<Delivery>,
+}
+
+impl Record {
+    /// The state with what only the device may see.
+    pub fn for_device(&self) -> RegistrationState {
+        let mut state = self.state.clone();
+        if state.status == RegistrationStatus::Assigned {
+            state.tpm = self.tpm.as_ref().map(Delivery::shown);
+        }
+        state
+    }
 }
 
 /// What is to be done in the hubs.

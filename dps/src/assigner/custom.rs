@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::{Assigner, Job, failed, no_hub};
 use crate::allocation::webhook::{self, Asking, Chosen, Custom, Failure, Verdict};
+use crate::attestation::Proof;
 use crate::explain;
 use crate::linked_hub::LinkedHub;
 use crate::registration::Outcome;
@@ -30,10 +31,15 @@ impl Assigner {
             self.refuse(job, explain::no_hub(&job.registration_id, why));
             no_hub(why)
         })?;
+        let tpm = match &job.proof {
+            Proof::Tpm(tpm) => Some(tpm.shown()),
+            Proof::Credential(_) => None,
+        };
         let asking = Asking {
             registration_id: &job.registration_id,
             before,
             payload: job.payload.as_deref(),
+            tpm: tpm.as_ref(),
         };
         let body = Bytes::from(custom.request(asking, &linked));
         let url = &custom.definition.webhook_url;

@@ -82,10 +82,10 @@ impl Works {
                 group: None,
                 custom: None,
             }),
-            credential: HubCredential::Keys(DeviceKeys {
+            proof: Proof::Credential(HubCredential::Keys(DeviceKeys {
                 primary: key.clone(),
                 secondary: key,
-            }),
+            })),
             caller: ApiVersion::new(2021, 6, 1),
             remote: "127.0.0.1:1".parse().unwrap(),
             payload: None,

@@ -8,6 +8,7 @@ fn record(id: &str, group: Option<&str>) -> Record {
         state: RegistrationState::new(id.parse().unwrap(), RegistrationStatus::Assigned),
         group: group.map(|group| group.parse().unwrap()),
         operation: String::new(),
+        tpm: None,
     }
 }
 

@@ -50,6 +50,7 @@ async fn register(api: &Api, id: &str, group: &str) {
         state,
         group: Some(group.parse().unwrap()),
         operation: String::new(),
+        tpm: None,
     };
     let changes = records::put(&id.to_ascii_lowercase(), None, &record);
     api.office.store.commit(changes).await.unwrap();
