@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use azimuth_wire::RegistrationId;
 use azimuth_wire::registration::{
-    ErrorBody, OperationStatus, RegistrationState, RegistrationStatus,
+    ErrorBody, OperationStatus, RegistrationState, RegistrationStatus, TpmChallenge,
 };
 use bytes::Bytes;
 
@@ -29,6 +29,11 @@ pub fn done(operation: &str, state: &RegistrationState) -> Bytes {
 /// The reply to a lookup: the registration without an operation.
 pub fn state(state: &RegistrationState) -> Bytes {
     bytes(state)
+}
+
+/// The reply to a device with a TPM that has no token yet.
+pub fn challenge(challenge: &TpmChallenge) -> Bytes {
+    bytes(challenge)
 }
 
 /// An error body.

@@ -26,8 +26,9 @@ use crate::allocation::webhook::Chosen;
 use crate::allocation::weighed::weigh;
 use crate::allocation::{self, Applicant, Candidate, NoHub};
 use crate::attempt::{Allocation, AtHub, Attempt, Fate, HubAnswer, Left, Proof, Waiting};
-use crate::attestation::HubCredential;
+use crate::attestation::{Attested, HubCredential};
 use crate::config::Pace;
+use crate::delivery::Delivery;
 use crate::enrollment::Terms;
 use crate::error::{NO_HUB, SERVER_ERROR, UNAUTHORIZED};
 use crate::explain;
@@ -39,6 +40,7 @@ use crate::registration::{self, Decision, Outcome, Record};
 use crate::webhooks::Webhooks;
 
 mod custom;
+mod tpm;
 
 /// A registration that was taken and has to be carried out.
 #[derive(Debug)]
@@ -47,7 +49,7 @@ pub struct Job {
     pub key: Box<str>,
     pub registration_id: RegistrationId,
     pub terms: Arc<Terms>,
-    pub credential: HubCredential,
+    pub attested: Attested,
     pub proof: Arc<Proof>,
     pub caller: ApiVersion,
     pub remote: SocketAddr,
@@ -136,10 +138,13 @@ impl Assigner {
     async fn registered(&self, job: &Job) -> Result<RegistrationState, crate::Error> {
         let before = records::registration(&*self.store, &job.key)?;
         let state_before = before.as_ref().map(|record| &record.state);
+        let tpm_before = before.as_ref().and_then(|record| record.tpm.as_ref());
         let mut attempt = Attempt::begun(&job.proof, job.remote);
-        let (outcome, payload) = match self.outcome(job, state_before, &mut attempt).await {
+        let ended = self.outcome(job, state_before, tpm_before, &mut attempt);
+        let (outcome, payload, tpm) = match ended.await {
             Ok(assigned) => assigned,
-            Err(outcome) => (outcome, None),
+            // The device may still be in its hub, with the key it had.
+            Err(outcome) => (outcome, None, tpm_before.cloned()),
         };
         attempt.milliseconds = self.milliseconds(job);
         let mut state = self.state(job, state_before, outcome);
@@ -148,7 +153,7 @@ impl Assigner {
             state.x509 = x509(job);
         }
         let record = Record {
-            state: state.clone(),
+            state,
             group: job.terms.group.clone(),
             operation: job
                 .operations
@@ -156,19 +161,21 @@ impl Assigner {
                 .map(ToString::to_string)
                 .unwrap_or_default(),
             attempt: Some(Box::new(attempt)),
+            tpm,
         };
         let changes = records::put(&job.key, before.as_ref(), &record);
         self.store.commit(changes).await?;
-        Ok(state)
+        Ok(record.for_device())
     }
 
-    /// How a registration ends, and what the webhook has for the device.
+    /// How a registration ends, what the webhook has for the device, and the key for its TPM.
     async fn outcome(
         &self,
         job: &Job,
         before: Option<&RegistrationState>,
+        tpm_before: Option<&Delivery>,
         attempt: &mut Attempt,
-    ) -> Result<(Outcome, Option<Value>), Outcome> {
+    ) -> Result<(Outcome, Option<Value>, Option<Delivery>), Outcome> {
         // One set for the whole registration: what is linked or unlinked meanwhile is for the next.
         let hubs = self.hubs.live();
         let device = device_id(job)?;
@@ -186,9 +193,15 @@ impl Assigner {
         let decision = registration::decide(present, &chosen.hub, policy, job.caller);
         attempt.fate = Some(decision.fate(&chosen.hub, policy));
         attempt.hub = Some(AtHub::not_asked(decision.hub()));
+        let (credential, tpm) = self.credential(job, tpm_before, decision, &device)?;
         // A hub that is linked no more is only named, never asked.
         if let Some(hub) = find(&hubs, decision.hub()) {
-            self.write(job, hub, decision, &device, attempt).await?;
+            let wanted = Wanted {
+                id: &device,
+                credential: &credential,
+                iot_edge: job.terms.iot_edge,
+            };
+            self.write(job, hub, decision, wanted, attempt).await?;
         }
         if let Decision::Move { from, .. } = decision {
             let old = before.and_then(|state| state.device_id.as_ref());
@@ -205,7 +218,7 @@ impl Assigner {
             device,
             substatus: decision.substatus(),
         };
-        Ok((assigned, chosen.payload))
+        Ok((assigned, chosen.payload, tpm))
     }
 
     fn choose(
@@ -238,14 +251,9 @@ impl Assigner {
         job: &Job,
         hub: &LinkedHub,
         decision: Decision<'_>,
-        id: &DeviceId,
+        wanted: Wanted<'_>,
         attempt: &mut Attempt,
     ) -> Result<(), Outcome> {
-        let wanted = Wanted {
-            id,
-            credential: &job.credential,
-            iot_edge: job.terms.iot_edge,
-        };
         let mut wait = self.pace.hub_retry;
         let mut tries = 0;
         loop {
@@ -367,10 +375,12 @@ fn superseding(waiting: Option<Job>, mut job: Job) -> Job {
 
 /// What the state of a device with a certificate says of it.
 fn x509(job: &Job) -> Option<serde_json::Value> {
-    match (&job.credential, &job.terms.group) {
-        (HubCredential::Keys(_), _) => None,
-        (HubCredential::Certificate(_), None) => Some(json!({})),
-        (HubCredential::Certificate(_), Some(group)) => Some(json!({ "enrollmentGroupId": group })),
+    match (&job.attested, &job.terms.group) {
+        (Attested::Credential(HubCredential::Keys(_)) | Attested::Tpm(_), _) => None,
+        (Attested::Credential(HubCredential::Certificate(_)), None) => Some(json!({})),
+        (Attested::Credential(HubCredential::Certificate(_)), Some(group)) => {
+            Some(json!({ "enrollmentGroupId": group }))
+        }
     }
 }
 

@@ -51,6 +51,8 @@ impl Attempt {
 pub enum Proof {
     Token(TokenProof),
     Certificate(CertificateProof),
+    /// A token signed with the key of a challenge, which only the enrolled TPM could read.
+    Tpm,
 }
 
 /// A token, and the key that signed it.

@@ -7,6 +7,7 @@
 
 pub mod https;
 mod path;
+mod tpm;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,6 +20,7 @@ use azimuth_certs::Certificate;
 use azimuth_clock::Clock;
 use azimuth_storage::Store;
 use azimuth_wire::IdScope;
+use azimuth_wire::enrollment::{AttestationKind, TpmAttestation};
 use azimuth_wire::registration::{RegisterRequest, RegistrationState};
 use azimuth_wire::sas::{CLOCK_SKEW_SECONDS, SasToken};
 use azimuth_wire::time::unix_seconds;
@@ -30,8 +32,9 @@ use tokio::sync::mpsc;
 use crate::answer;
 use crate::assigner::Job;
 use crate::attempt::{Attempt, Proof};
-use crate::attestation::{Claim, HubCredential, symmetric, x509};
+use crate::attestation::{self, Attested, Claim, HubCredential, symmetric, x509};
 use crate::ca_certificates::CaCertificates;
+use crate::challenges::Challenges;
 use crate::config::AssignedHubForm;
 use crate::enrollment::{Enrollments, Entry};
 use crate::error::{
@@ -42,7 +45,7 @@ use crate::linked_hubs::LinkedHubs;
 use crate::operation::{OperationId, Operations, Standing};
 use crate::quota::{Beyond, Meter};
 use crate::records;
-use crate::registrant::{Claims, Credential, Proven, Registrant};
+use crate::registrant::{Claims, Credential, Proven, Registrant, Transport};
 use crate::registration::{self, Outcome, Record};
 
 /// The desk devices come to.
@@ -50,6 +53,7 @@ pub struct Desk {
     pub id_scope: IdScope,
     pub enrollments: Arc<Enrollments>,
     pub ca_certificates: Arc<CaCertificates>,
+    pub challenges: Challenges,
     pub operations: Arc<Operations>,
     pub store: Arc<dyn Store>,
     pub jobs: mpsc::Sender<Job>,
@@ -138,7 +142,12 @@ impl Backend for Desk {
 impl Desk {
     fn register(&self, who: &Registrant, body: &[u8]) -> Result<Reply, Refused> {
         let claims = &*who.0;
-        let payload = check_body(claims, body)?;
+        let Sent { payload, tpm } = check_body(claims, body)?;
+        if let Some(tpm) = tpm
+            && let Some(challenge) = self.challenge(claims, &tpm)?
+        {
+            return Ok(challenge);
+        }
         let proven = self.proven(claims)?;
         self.within(Meter::registration, claims)?;
         if !proven.terms.enabled {
@@ -154,7 +163,7 @@ impl Desk {
             key: key.into(),
             registration_id: claims.registration_id.clone(),
             terms: proven.terms.clone(),
-            credential: proven.credential.clone(),
+            attested: proven.attested.clone(),
             proof: proven.proof.clone(),
             caller: claims.api_version,
             remote: claims.peer.remote,
@@ -201,7 +210,7 @@ impl Desk {
                     message: "Operation not found.",
                     refusal: explain::unknown_operation(operation),
                 })?;
-                Ok(self.done(claims, operation, &record.state))
+                Ok(self.done(claims, operation, &record.for_device()))
             }
         }
     }
@@ -269,6 +278,7 @@ impl Desk {
             group: terms.group.clone(),
             operation: String::new(),
             attempt: Some(Box::new(Attempt::begun(&proven.proof, claims.peer.remote))),
+            tpm: before.as_ref().and_then(|(record, _)| record.tpm.clone()),
         };
         // An assignment that ends meanwhile wins: its record names the hub that the device is in.
         let changes = records::put_unless_changed(key, before.as_ref(), &record);
@@ -288,6 +298,7 @@ impl Desk {
             return Ok(proven.clone());
         }
         let proven = match &claims.credential {
+            Credential::Nothing => return Err(unauthorized(explain::no_credentials())),
             Credential::Token(Ok(token)) => self.by_token(claims, token, now)?,
             Credential::Token(Err(error)) => {
                 return Err(unauthorized(explain::malformed_token(*error)));
@@ -306,19 +317,28 @@ impl Desk {
             now,
         };
         let individual = self.enrollments.individual(&claims.registration_id);
+        let by_keys = |keys| Attested::Credential(HubCredential::Keys(keys));
         let verdict = match individual.map_err(|error| store(&error))? {
+            Some(enrollment)
+                if enrollment.attestation.kind == AttestationKind::Tpm
+                    && claims.transport == Transport::Https =>
+            {
+                let challenges = self.challenges.of(claims.owner.as_str(), self.clock.now());
+                attestation::tpm::individual(token, claim, &enrollment, &challenges)
+                    .map(|tpm| (enrollment.terms(), Attested::Tpm(tpm), Proof::Tpm))
+            }
             Some(enrollment) => symmetric::individual(token, claim, &enrollment)
-                .map(|(keys, proof)| (enrollment.terms(), keys, proof)),
+                .map(|(keys, proof)| (enrollment.terms(), by_keys(keys), Proof::Token(proof))),
             None => symmetric::group(token, claim, &self.enrollments.groups())
-                .map(|(group, keys, proof)| (group.terms(), keys, proof)),
+                .map(|(group, keys, proof)| (group.terms(), by_keys(keys), Proof::Token(proof))),
         };
         let rejected =
             |rejection| unauthorized(explain::rejected(&claims.registration_id, rejection));
-        let (terms, keys, proof) = verdict.map_err(rejected)?;
+        let (terms, attested, proof) = verdict.map_err(rejected)?;
         Ok(Proven {
             terms: Arc::new(terms),
-            credential: HubCredential::Keys(keys),
-            proof: Arc::new(Proof::Token(proof)),
+            attested,
+            proof: Arc::new(proof),
             until: token.expiry().saturating_add(CLOCK_SKEW_SECONDS),
         })
     }
@@ -347,7 +367,7 @@ impl Desk {
         })?;
         Ok(Proven {
             terms: Arc::new(terms),
-            credential: HubCredential::Certificate(accepted.thumbprint),
+            attested: Attested::Credential(HubCredential::Certificate(accepted.thumbprint)),
             proof: Arc::new(Proof::Certificate(accepted.proof)),
             // The last second belongs to a certificate's life.
             until: unix_seconds(accepted.until).saturating_add(1),
@@ -377,13 +397,14 @@ impl Desk {
     }
 }
 
-/// What the device sends along, where the body is right.
-fn check_body(claims: &Claims, body: &[u8]) -> Result<Option<Box<RawValue>>, Refused> {
-    let bad = |refusal| Refused {
-        code: BAD_REQUEST,
-        message: "Bad Request",
-        refusal,
-    };
+/// What the device sends along.
+struct Sent {
+    payload: Option<Box<RawValue>>,
+    tpm: Option<TpmAttestation>,
+}
+
+/// Reads the body of register.
+fn check_body(claims: &Claims, body: &[u8]) -> Result<Sent, Refused> {
     if body.len() > MOST_BODY_BYTES {
         return Err(bad(explain::body_too_large(body.len(), MOST_BODY_BYTES)));
     }
@@ -396,13 +417,21 @@ fn check_body(claims: &Claims, body: &[u8]) -> Result<Option<Box<RawValue>>, Ref
             &claims.registration_id,
         )));
     }
-    if request.tpm.is_some() {
-        return Err(unauthorized(explain::tpm_not_simulated()));
-    }
     if request.csr.is_some() || request.client_certificate_csr.is_some() {
         return Err(bad(explain::csr_not_simulated()));
     }
-    Ok(request.payload.map(ToOwned::to_owned))
+    Ok(Sent {
+        payload: request.payload.map(ToOwned::to_owned),
+        tpm: request.tpm,
+    })
+}
+
+fn bad(refusal: Refusal) -> Refused {
+    Refused {
+        code: BAD_REQUEST,
+        message: "Bad Request",
+        refusal,
+    }
 }
 
 fn unauthorized(refusal: Refusal) -> Refused {

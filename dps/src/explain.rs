@@ -2,6 +2,7 @@
 //!
 //! What may not enter: keys, tokens and signatures; the text under a signature may.
 
+mod tpm;
 mod x509;
 
 use std::time::{Duration, UNIX_EPOCH};
@@ -20,6 +21,7 @@ use crate::attestation::Rejection;
 use crate::linked_hub::HubError;
 use crate::quota::Beyond;
 
+pub use tpm::{tpm_not_enrolled, tpm_not_wrapped, tpm_over_mqtt, tpm_rejected};
 pub use x509::{certificate_rejected, other_common_name, unreadable_certificate};
 
 const UNAUTHORIZED: Answer = Answer::Response(401);
@@ -111,6 +113,10 @@ pub fn rejected(id: &RegistrationId, rejection: Rejection) -> Refusal {
                 .fact("text signed", string_to_sign)
                 .fact("enrollment groups tried", groups)
         }
+        Rejection::NoChallenge {
+            challenges,
+            string_to_sign,
+        } => tpm::no_challenge(id, challenges, string_to_sign),
         Rejection::OtherKind { kind } => {
             let sentence =
                 format!("the individual enrollment {id} wants {kind}, the device sent a SAS token");
@@ -191,11 +197,6 @@ pub fn other_registration(given: &str, id: &RegistrationId) -> Refusal {
     let sentence =
         format!("the body names the registration `{shown}`, the connection is that of {id}");
     Refusal::new("registration-id-mismatch", UNAUTHORIZED, sentence)
-}
-
-pub fn tpm_not_simulated() -> Refusal {
-    let sentence = "TPM attestation is not simulated yet; Azure offers it over HTTPS and AMQP, never over MQTT";
-    Refusal::new("not-supported", UNAUTHORIZED, sentence)
 }
 
 pub fn csr_not_simulated() -> Refusal {

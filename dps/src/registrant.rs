@@ -13,7 +13,7 @@ use azimuth_wire::{IdScope, RegistrationId};
 use parking_lot::Mutex;
 
 use crate::attempt::Proof;
-use crate::attestation::{HubCredential, x509};
+use crate::attestation::{Attested, x509};
 use crate::enrollment::Terms;
 use crate::explain;
 
@@ -29,13 +29,23 @@ pub struct Claims {
     pub resource: String,
     pub api_version: ApiVersion,
     pub credential: Credential,
+    pub transport: Transport,
     pub peer: Arc<Peer>,
     /// The last verdict, good while no enrollment was written and the credential runs.
     pub proven: Mutex<Option<(u64, Arc<Proven>)>>,
 }
 
+/// How it came: not every proof may come every way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    Mqtt,
+    Https,
+}
+
 /// What it brought.
 pub enum Credential {
+    /// Over HTTPS: a device with a TPM comes without at first.
+    Nothing,
     Token(Result<SasToken, Malformed>),
     /// Its chain, leaf first. The leaf's common name is the registration id.
     Certificate(Vec<Certificate>),
@@ -44,7 +54,8 @@ pub enum Credential {
 /// A credential that was taken, and what its enrollment says.
 pub struct Proven {
     pub terms: Arc<Terms>,
-    pub credential: HubCredential,
+    pub attested: Attested,
+    /// How it was proven, for the explanation.
     pub proof: Arc<Proof>,
     /// It is over by then; seconds since 1970.
     pub until: u64,
@@ -65,11 +76,15 @@ impl Registrant {
         check_api_version(name.api_version)?;
         let password = hello.password.as_ref().map(|password| password.0.as_str());
         let credential = credential(password, &hello.peer, &name.registration_id)?;
+        if matches!(credential, Credential::Nothing) {
+            return Err(explain::no_credentials());
+        }
         Ok(Self::new(
             id_scope,
             name.registration_id,
             name.api_version,
             credential,
+            Transport::Mqtt,
             hello.peer,
         ))
     }
@@ -79,6 +94,7 @@ impl Registrant {
         registration_id: RegistrationId,
         api_version: ApiVersion,
         credential: Credential,
+        transport: Transport,
         peer: Arc<Peer>,
     ) -> Self {
         Self(Arc::new(Claims {
@@ -87,6 +103,7 @@ impl Registrant {
             registration_id,
             api_version,
             credential,
+            transport,
             peer,
             proven: Mutex::default(),
         }))
@@ -132,7 +149,7 @@ pub fn credential(
     match token.filter(|token| !token.is_empty()) {
         Some(token) => Ok(Credential::Token(SasToken::parse(token))),
         None if !peer.certificates.is_empty() => Ok(Credential::Certificate(chain(peer, id)?)),
-        None => Err(explain::no_credentials()),
+        None => Ok(Credential::Nothing),
     }
 }
 

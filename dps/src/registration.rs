@@ -18,6 +18,7 @@ use azimuth_wire::{DeviceId, EnrollmentGroupId, RegistrationId, etag};
 use serde::{Deserialize, Serialize};
 
 use crate::attempt::{Attempt, Because, Fate};
+use crate::delivery::Delivery;
 
 /// A registration as it is stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -30,6 +31,20 @@ pub struct Record {
     /// How it went; records from before this was kept have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<Box<Attempt>>,
+    /// The key of a device with a TPM. Nobody but the device is shown it, and only wrapped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tpm: Option<Delivery>,
+}
+
+impl Record {
+    /// The state with what only the device may see.
+    pub fn for_device(&self) -> RegistrationState {
+        let mut state = self.state.clone();
+        if state.status == RegistrationStatus::Assigned {
+            state.tpm = self.tpm.as_ref().map(Delivery::shown);
+        }
+        state
+    }
 }
 
 /// What is to be done in the hubs.

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::assigner::Assigner;
 use crate::attempt::Waiting;
 use crate::ca_certificates::CaCertificates;
+use crate::challenges::Challenges;
 use crate::config::{DpsConfig, LinkedHubConfig};
 use crate::device::{self, Desk};
 use crate::enrollment::{Enrollments, Entry};
@@ -221,6 +222,7 @@ async fn open(
         id_scope: config.id_scope.clone(),
         enrollments: enrollments.clone(),
         ca_certificates: ca_certificates.clone(),
+        challenges: Challenges::new(Challenges::CAPACITY),
         operations: operations.clone(),
         store: store.clone(),
         jobs,

@@ -12,8 +12,10 @@ use crate::registration::RegistrationState;
 use crate::registration_id::{EnrollmentGroupId, RegistrationId};
 use crate::time::Timestamp;
 
+mod tpm;
 mod x509;
 
+pub use tpm::TpmAttestation;
 pub use x509::{CaReferences, X509Attestation, X509CertificateWithInfo, X509Certificates};
 
 macro_rules! enrollment {
@@ -88,7 +90,7 @@ pub struct Attestation {
     #[serde(rename = "type")]
     pub kind: AttestationKind,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tpm: Option<Value>,
+    pub tpm: Option<TpmAttestation>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub x509: Option<X509Attestation>,
     /// Left out where keys are not shown.
@@ -199,13 +201,19 @@ fn null_is_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
     Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
+fn empty_text_is_none<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<String>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    Ok(text.filter(|text| !text.is_empty()))
+}
+
 fn empty_is_none<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<SymmetricKey>, D::Error> {
-    match Option::<String>::deserialize(deserializer)? {
-        Some(text) if !text.is_empty() => text.parse().map(Some).map_err(serde::de::Error::custom),
-        Some(_) | None => Ok(None),
-    }
+    let text = empty_text_is_none(deserializer)?;
+    let key = text.map(|text| text.parse().map_err(serde::de::Error::custom));
+    key.transpose()
 }
 
 #[cfg(test)]

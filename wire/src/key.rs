@@ -34,6 +34,11 @@ impl SymmetricKey {
         &self.text
     }
 
+    /// The key itself, for whoever wraps it. Never for a log.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// HMAC-SHA256 of `message` under this key.
     pub fn sign(&self, message: &[u8]) -> [u8; 32] {
         self.mac(message).finalize().into_bytes().into()

@@ -8,6 +8,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::device_id::DeviceId;
+use crate::enrollment::TpmAttestation;
 use crate::registration_id::RegistrationId;
 use crate::time::Timestamp;
 
@@ -20,8 +21,9 @@ pub struct RegisterRequest<'a> {
     /// For the webhook of custom allocation.
     #[serde(default, borrow)]
     pub payload: Option<&'a RawValue>,
-    #[serde(default, borrow)]
-    pub tpm: Option<&'a RawValue>,
+    /// The public keys of a device with a TPM.
+    #[serde(default)]
+    pub tpm: Option<TpmAttestation>,
     #[serde(default, borrow)]
     pub csr: Option<&'a RawValue>,
     #[serde(default, borrow)]
@@ -87,10 +89,33 @@ pub struct RegistrationState {
     pub last_updated_date_time_utc: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub etag: Option<String>,
+    /// Of a device with a TPM, when it is assigned; devices alone are shown it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tpm: Option<Value>,
+    pub tpm: Option<DeliveredKey>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload: Option<Value>,
+}
+
+/// The hub's key for a device, wrapped so that its TPM alone reads it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeliveredKey {
+    /// Base64 of an activation blob.
+    pub authentication_key: String,
+}
+
+/// The answer to a device with a TPM that has not proven to hold it yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TpmChallenge {
+    pub message: String,
+    /// Base64 of an activation blob with the key to sign with.
+    pub authentication_key: String,
+    /// Null always.
+    #[serde(default)]
+    pub unencrypted_authentication_key: Option<String>,
+    /// `skn` of the token to sign.
+    pub key_name: String,
 }
 
 impl RegistrationState {

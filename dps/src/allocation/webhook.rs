@@ -7,6 +7,7 @@ use std::time::Duration;
 use azimuth_wire::api_version::ApiVersion;
 use azimuth_wire::enrollment::{
     AttestationKind, CustomAllocationDefinition, EnrollmentGroup, IndividualEnrollment,
+    TpmAttestation,
 };
 use azimuth_wire::registration::RegistrationState;
 use azimuth_wire::{DeviceId, RegistrationId, etag};
@@ -41,6 +42,8 @@ pub struct Asking<'a> {
     /// What is recorded of it.
     pub before: Option<&'a RegistrationState>,
     pub payload: Option<&'a RawValue>,
+    /// The keys of its TPM, where it has one.
+    pub tpm: Option<&'a TpmAttestation>,
 }
 
 /// The hub that a webhook chose, and what it sends along.
@@ -150,7 +153,7 @@ impl Custom {
                 current_device_id: assigned.and_then(|state| state.device_id.as_ref()),
                 symmetric_key: kind(AttestationKind::SymmetricKey),
                 x509: kind(AttestationKind::X509),
-                tpm: kind(AttestationKind::Tpm),
+                tpm: asking.tpm,
                 payload: asking.payload,
             },
             linked_hubs: linked,
@@ -267,7 +270,7 @@ struct Context<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     x509: Option<Nothing>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    tpm: Option<Nothing>,
+    tpm: Option<&'a TpmAttestation>,
     #[serde(skip_serializing_if = "Option::is_none")]
     payload: Option<&'a RawValue>,
 }

@@ -10,6 +10,7 @@ use super::{Assigner, Job, failed, no_hub};
 use crate::allocation::webhook::{self, Asking, Chosen, Custom, Failure, Verdict};
 use crate::allocation::{Applicant, Candidate};
 use crate::attempt::{Allocation, Attempt, Out};
+use crate::attestation::Attested;
 use crate::explain;
 use crate::linked_hub::LinkedHub;
 use crate::registration::Outcome;
@@ -37,10 +38,15 @@ impl Assigner {
         let url = &custom.definition.webhook_url;
         let shown = webhook::masked(url);
         attempt.allocation = Some(self.offered(job, &candidates, stays, &shown));
+        let tpm = match &job.attested {
+            Attested::Tpm(tpm) => Some(tpm.shown()),
+            Attested::Credential(_) => None,
+        };
         let asking = Asking {
             registration_id: &job.registration_id,
             before,
             payload: job.payload.as_deref(),
+            tpm: tpm.as_ref(),
         };
         let body = Bytes::from(custom.request(asking, &linked));
         let mut again = 0;

@@ -89,10 +89,10 @@ impl Works {
                 group: None,
                 custom: None,
             }),
-            credential: HubCredential::Keys(DeviceKeys {
+            attested: Attested::Credential(HubCredential::Keys(DeviceKeys {
                 primary: key.clone(),
                 secondary: key,
-            }),
+            })),
             proof: Arc::new(Proof::Token(TokenProof {
                 key: Slot::Primary,
                 lower_case: false,
@@ -177,10 +177,10 @@ async fn a_device_gets_a_hub_an_identity_and_a_record() {
     assert_eq!(at_hub(&attempt), (unchanged, 1));
     let mut job = works.job("dev-1", "");
     let other = SymmetricKey::from_bytes(&[2; 32]);
-    job.credential = HubCredential::Keys(DeviceKeys {
+    job.attested = Attested::Credential(HubCredential::Keys(DeviceKeys {
         primary: other.clone(),
         secondary: other,
-    });
+    }));
     let _ = works.submit(job).await;
     let updated = HubAnswer::Written(Written::Updated);
     assert_eq!(at_hub(&works.attempt("dev-1")), (updated, 1));

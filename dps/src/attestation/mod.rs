@@ -4,7 +4,10 @@
 //! enrollments are kept, hubs.
 
 pub mod symmetric;
+pub mod tpm;
 pub mod x509;
+
+use std::sync::Arc;
 
 use azimuth_certs::Thumbprint;
 use azimuth_wire::{EnrollmentGroupId, RegistrationId, SymmetricKey};
@@ -35,6 +38,15 @@ pub enum HubCredential {
     Certificate(Thumbprint),
 }
 
+/// What a device proved with its credential.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Attested {
+    /// What the hub will know it by as well.
+    Credential(HubCredential),
+    /// That it holds these keys; for the hub it gets others, wrapped for this TPM.
+    Tpm(Arc<tpm::TpmKeys>),
+}
+
 /// Why a token was not taken. The device is told `Unauthorized` in every case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rejection {
@@ -49,6 +61,11 @@ pub enum Rejection {
     /// No individual enrollment, and no group's derived key signed the token.
     Unknown {
         groups: usize,
+        string_to_sign: String,
+    },
+    /// None of the keys that were wrapped for the TPM of late signed the token.
+    NoChallenge {
+        challenges: usize,
         string_to_sign: String,
     },
     /// The individual enrollment wants another kind of proof.

@@ -21,7 +21,7 @@ pub fn individual(
     let kind = match enrollment.attestation.kind {
         AttestationKind::SymmetricKey => "",
         AttestationKind::X509 => "an X.509 certificate",
-        AttestationKind::Tpm => "a TPM",
+        AttestationKind::Tpm => "a TPM, which Azure takes over HTTPS and AMQP but not over MQTT",
         AttestationKind::None => "nothing at all",
     };
     if !kind.is_empty() {
@@ -101,7 +101,8 @@ fn derived(
     Some((signer(&keys)?, true, keys))
 }
 
-fn check_claim(token: &SasToken, claim: Claim<'_>) -> Result<(), Rejection> {
+/// Whether the token is for this registration, and still good.
+pub(super) fn check_claim(token: &SasToken, claim: Claim<'_>) -> Result<(), Rejection> {
     if !token.names(claim.resource) {
         return Err(Rejection::Resource {
             given: token.resource().chars().take(300).collect(),

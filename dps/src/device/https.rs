@@ -18,10 +18,10 @@ use azimuth_broker::{Answer, Operation, Peer};
 use azimuth_wire::percent;
 
 use super::path::{Asked, DevicePath};
-use super::{Desk, MOST_BODY_BYTES, Refused, Reply, store, unauthorized};
-use crate::error::{BAD_REQUEST, Error};
+use super::{Desk, MOST_BODY_BYTES, Refused, Reply, bad, store, unauthorized};
+use crate::error::Error;
 use crate::quota::Meter;
-use crate::registrant::{self, Registrant};
+use crate::registrant::{self, Registrant, Transport};
 use crate::{answer, explain, records};
 
 /// Puts the device API before the routes of the service API.
@@ -126,6 +126,7 @@ impl Desk {
             registration_id,
             version,
             credential,
+            Transport::Https,
             peer.clone(),
         ))
     }
@@ -145,16 +146,8 @@ impl Desk {
         Ok(Reply {
             status: 200,
             retry_after: None,
-            body: answer::state(&self.shown(claims, &record.state)),
+            body: answer::state(&self.shown(claims, &record.for_device())),
         })
-    }
-}
-
-fn bad(refusal: azimuth_broker::Refusal) -> Refused {
-    Refused {
-        code: BAD_REQUEST,
-        message: "Bad Request",
-        refusal,
     }
 }
 

@@ -22,6 +22,7 @@ const GROUP_KEY: &str =
 const OWN_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 const NOW: u64 = 1_800_000_000;
 
+mod tpm;
 mod x509;
 
 struct Room {
@@ -67,6 +68,7 @@ impl Room {
             id_scope: "0ne00002193".parse().unwrap(),
             enrollments: Arc::new(enrollments),
             ca_certificates: Arc::new(CaCertificates::open(store.clone()).unwrap()),
+            challenges: Challenges::new(100),
             operations: Arc::new(Operations::new(Duration::from_secs(60), polls, 100)),
             store,
             jobs: sender,
@@ -349,7 +351,7 @@ async fn register_and_poll_are_answered_as_azure_does() {
     assert_eq!(body.to_string().len(), 94);
 
     let job = room.jobs.recv().await.unwrap();
-    let HubCredential::Keys(keys) = &job.credential else {
+    let Attested::Credential(HubCredential::Keys(keys)) = &job.attested else {
         panic!("keys are expected");
     };
     assert_eq!(keys.primary, group_key().derive("sample-device-01"));
@@ -406,6 +408,7 @@ async fn a_result_can_be_polled_after_a_restart() {
         group: None,
         operation: operation.into(),
         attempt: None,
+        tpm: None,
     };
     let change = Change::put(
         records::registration_key("dev-1"),
@@ -475,6 +478,7 @@ async fn a_disabled_answer_does_not_take_away_the_hub_of_an_assignment_that_ends
         state: state.clone(),
         group: None,
         operation: "5.".into(),
+        tpm: None,
         attempt: None,
     };
     let disabled = Record {
@@ -540,10 +544,10 @@ async fn each_registration_that_is_refused_says_why() {
         ),
         (
             at("dev-1", good.clone(), later),
-            r#"{"tpm":{}}"#,
+            r#"{"tpm":{"endorsementKey":"AA=="}}"#,
             401,
             "not-supported",
-            "TPM",
+            "never over MQTT",
         ),
         (
             at("dev-1", good.clone(), later),

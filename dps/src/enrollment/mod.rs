@@ -8,6 +8,7 @@ mod declared;
 mod entry;
 mod fields;
 mod rules;
+mod tpm;
 pub mod x509;
 
 use std::sync::Arc;

@@ -6,6 +6,7 @@ use azimuth_wire::enrollment::{AllocationPolicy, AttestationKind};
 
 use super::entry::Entry;
 use super::fields;
+use super::tpm;
 use super::x509;
 use crate::allocation::webhook;
 use crate::error::Error;
@@ -26,7 +27,7 @@ pub fn check<E: Entry>(entry: &E, linked: &[String]) -> Result<(), Error> {
         }
         AttestationKind::SymmetricKey => {}
         AttestationKind::X509 => x509::check(attestation, E::OWNS_REGISTRATION)?,
-        AttestationKind::Tpm => return Err(Error::NotSupported("TPM attestation")),
+        AttestationKind::Tpm => tpm::check(attestation, E::OWNS_REGISTRATION)?,
         AttestationKind::None => {
             return invalid("attestation type must be symmetricKey, x509 or tpm");
         }

@@ -4,6 +4,7 @@ use std::time::UNIX_EPOCH;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::attestation::tpm::tests::shown;
 
 const NOW: SystemTime = UNIX_EPOCH;
 
@@ -107,7 +108,8 @@ async fn deleting_asks_for_the_etag_only_when_one_is_given() {
 async fn what_cannot_work_is_refused_with_the_member() {
     let store = azimuth_storage::memory();
     let enrollments = enrollments(&store);
-    let two = json!({ "attestation": { "type": "symmetricKey", "symmetricKey": {}, "tpm": {} } });
+    let two = json!({ "attestation": { "type": "symmetricKey", "symmetricKey": {},
+        "tpm": { "endorsementKey": "AA==" } } });
     let hook = json!({ "webhookUrl": "x", "apiVersion": "2019-03-31" });
     for (extra, word) in [
         (json!({ "allocationPolicy": "static" }), "exactly one hub"),
@@ -130,8 +132,21 @@ async fn what_cannot_work_is_refused_with_the_member() {
             "holds no certificate",
         ),
         (
-            json!({ "attestation": { "type": "tpm", "tpm": {} } }),
-            "not simulated",
+            json!({ "attestation": { "type": "tpm" } }),
+            "needs the member tpm",
+        ),
+        (
+            json!({ "attestation": { "type": "tpm", "tpm": { "endorsementKey": "…" } } }),
+            "Endorsement key is invalid, or does not match the Enrollment. attestation.tpm.endorsementKey",
+        ),
+        (
+            json!({ "attestation": { "type": "tpm", "tpm": { "endorsementKey": "AAA=" } } }),
+            "ends too early",
+        ),
+        (
+            json!({ "attestation": { "type": "tpm", "tpm": {
+                "endorsementKey": shown().endorsement_key, "storageRootKey": "AAA=" } } }),
+            "attestation.tpm.storageRootKey must be",
         ),
         (json!({ "attestation": { "type": "none" } }), "must be"),
         (
@@ -242,4 +257,24 @@ async fn of_many_who_create_one_enrollment_one_does_and_many_who_replace_it_all_
     }
     store.close();
     std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[tokio::test]
+async fn a_tpm_is_enrolled_alone_and_shown_as_it_was_given() {
+    let store = azimuth_storage::memory();
+    let enrollments = enrollments(&store);
+    let keys = serde_json::to_value(shown()).unwrap();
+    let attestation = json!({ "type": "tpm", "tpm": keys });
+    let entry = individual(json!({ "attestation": attestation }));
+    let kept = enrollments.put(entry, &IfMatch::Absent, NOW).await.unwrap();
+    assert_eq!(
+        serde_json::to_value(&kept.attestation).unwrap(),
+        attestation
+    );
+    let body = json!({ "enrollmentGroupId": "fleet", "attestation": attestation });
+    let group: EnrollmentGroup = serde_json::from_value(body).unwrap();
+    let error = enrollments.put(group, &IfMatch::Absent, NOW).await;
+    let error = error.unwrap_err();
+    assert_eq!(error.code(), 400_004);
+    assert!(error.to_string().contains("one by one"), "{error}");
 }

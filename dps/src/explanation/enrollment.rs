@@ -61,6 +61,8 @@ pub fn chosen(facts: &Facts<'_>, attempt: &Attempt, taken: &Taken<'_>) -> Vec<St
             ));
             lines.extend(met(proof, taken));
         }
+        // There are no groups of TPMs.
+        (Proof::Tpm, _) => {}
     }
     lines.extend(since(facts, taken));
     lines
@@ -138,6 +140,10 @@ pub fn attestation(facts: &Facts<'_>, attempt: &Attempt, taken: &Taken<'_>) -> V
             vec![sentence]
         }
         Proof::Certificate(proof) => certificate(proof),
+        Proof::Tpm => vec![
+            "The token is signed with the key of a challenge, which only the TPM with the enrolled endorsement key could unwrap."
+                .into(),
+        ],
     }
 }
 

@@ -114,6 +114,7 @@ impl House {
             group: group.map(|group| group.parse().unwrap()),
             operation: String::new(),
             attempt: attempt.map(Box::new),
+            tpm: None,
         });
         self
     }

@@ -9,6 +9,7 @@ fn record(id: &str, group: Option<&str>) -> Record {
         group: group.map(|group| group.parse().unwrap()),
         operation: String::new(),
         attempt: None,
+        tpm: None,
     }
 }
 

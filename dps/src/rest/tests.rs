@@ -270,6 +270,7 @@ async fn registrations_are_shown_and_forgotten() {
         group: None,
         operation: String::new(),
         attempt: None,
+        tpm: None,
     };
     let key = records::registration_key("dev-1");
     let change = Change::put(key, Expect::Absent, records::write(&record));
@@ -332,7 +333,7 @@ async fn requests_that_cannot_be_served_say_why() {
             "/enrollments/a",
             json!({ "registrationId": "a", "attestation": { "type": "tpm", "tpm": {} } }),
             400,
-            "not-supported",
+            "invalid-request",
         ),
         (
             "POST",

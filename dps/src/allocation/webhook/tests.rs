@@ -43,6 +43,7 @@ fn the_request_of_a_group_is_that_of_azure() {
         registration_id: &id,
         before: Some(&before),
         payload: Some(&payload),
+        tpm: None,
     };
     let custom = Custom::of_group(&group()).unwrap();
     let request = custom.request(asking, &linked());
@@ -63,6 +64,7 @@ fn a_device_of_its_own_enrollment_that_never_registered_has_no_hub_in_the_reques
         registration_id: &id,
         before: None,
         payload: None,
+        tpm: None,
     };
     let custom = Custom::of_individual(&entry).unwrap();
     let sent =
@@ -88,6 +90,32 @@ fn a_device_of_its_own_enrollment_that_never_registered_has_no_hub_in_the_reques
         request["individualEnrollment"]["registrationState"]["status"],
         "assigned"
     );
+}
+
+#[test]
+fn a_tpm_is_named_by_its_keys() {
+    let attestation = json!({ "type": "tpm", "tpm": { "endorsementKey": "AAAA" } });
+    let entry: IndividualEnrollment = serde_json::from_value(json!({
+        "registrationId": "tpm-1", "attestation": attestation, "allocationPolicy": "custom",
+        "customAllocationDefinition": { "webhookUrl": "http://localhost:7071/api/f", "apiVersion": "2021-10-01" } }))
+    .unwrap();
+    let shown = json!({ "endorsementKey": "AAAA", "storageRootKey": "AAEA" });
+    let tpm = serde_json::from_value(shown.clone()).unwrap();
+    let asking = Asking {
+        registration_id: &"tpm-1".parse().unwrap(),
+        before: None,
+        payload: None,
+        tpm: Some(&tpm),
+    };
+    let request = Custom::of_individual(&entry)
+        .unwrap()
+        .request(asking, &linked());
+    let request: Value = serde_json::from_slice(&request).unwrap();
+    assert_eq!(
+        request["deviceRuntimeContext"],
+        json!({ "registrationId": "tpm-1", "tpm": shown })
+    );
+    assert_eq!(request["individualEnrollment"]["attestation"], attestation);
 }
 
 #[test]

@@ -11,23 +11,28 @@ use serde_json::value::RawValue;
 
 use super::*;
 
-struct Answered {
-    status: u16,
+pub(super) struct Answered {
+    pub(super) status: u16,
     headers: HeaderMap,
-    body: String,
+    pub(super) body: String,
 }
 
 impl Answered {
-    fn json(&self) -> Value {
+    pub(super) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap()
     }
 
-    fn header(&self, name: &str) -> Option<&str> {
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
 }
 
-fn request(method: &str, target: &str, token: Option<String>, body: impl Into<Body>) -> Request {
+pub(super) fn request(
+    method: &str,
+    target: &str,
+    token: Option<String>,
+    body: impl Into<Body>,
+) -> Request {
     let mut request = Request::builder()
         .method(method)
         .uri(target)
@@ -41,7 +46,7 @@ fn request(method: &str, target: &str, token: Option<String>, body: impl Into<Bo
     request
 }
 
-async fn ask(room: &Room, request: Request) -> Answered {
+pub(super) async fn ask(room: &Room, request: Request) -> Answered {
     let response = room.desk.over_https(request).await.unwrap();
     let (parts, body) = response.into_parts();
     let body = to_bytes(body, usize::MAX).await.unwrap();
@@ -410,6 +415,7 @@ async fn a_lookup_shows_the_registration_without_an_operation() {
         group: None,
         operation: "5.x".into(),
         attempt: None,
+        tpm: None,
     };
     let key = records::registration_key(DEVICE);
     let change = Change::put(key, Expect::Absent, records::write(&record));

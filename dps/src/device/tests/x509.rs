@@ -44,7 +44,8 @@ async fn an_enrolled_certificate_is_taken_until_it_ends() {
     let who = room.desk.authenticate(hello).await.unwrap().principal;
     assert!(room.register(&who).0.contains("/res/202/"));
     let job = room.jobs.try_recv().unwrap();
-    assert_eq!(job.credential, HubCredential::Certificate(leaf.sha256()));
+    let shown = Attested::Credential(HubCredential::Certificate(leaf.sha256()));
+    assert_eq!(job.attested, shown);
     room.clock.advance(Duration::from_secs(24 * 3600 + 1));
     let (topic, body) = room.register(&who);
     assert!(topic.contains("/res/401/"));

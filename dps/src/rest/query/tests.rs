@@ -51,6 +51,7 @@ async fn register(api: &Api, id: &str, group: &str) {
         group: Some(group.parse().unwrap()),
         operation: String::new(),
         attempt: None,
+        tpm: None,
     };
     let changes = records::put(&id.to_ascii_lowercase(), None, &record);
     api.office.store.commit(changes).await.unwrap();
