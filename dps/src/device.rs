@@ -354,7 +354,7 @@ impl Desk {
         let verdict = match individual.map_err(|error| store(&error))? {
             Some(enrollment) => x509::individual(shown, &enrollment, &cas)
                 .map(|accepted| (enrollment.terms(), accepted)),
-            None => x509::group(shown, &self.enrollments.groups(), &cas)
+            None => x509::group(shown, &self.enrollments.anchors(), &cas)
                 .map(|(group, accepted)| (group.terms(), accepted)),
         };
         let (terms, accepted) = verdict.map_err(|rejection| Refused {

@@ -3,6 +3,7 @@
 //! Pure: the credential, the enrollments and the time in, a verdict out. What may not enter: where
 //! enrollments are kept, hubs.
 
+pub mod anchor;
 pub mod symmetric;
 pub mod tpm;
 pub mod x509;

@@ -11,9 +11,10 @@ use azimuth_certs::{Certificate, Refusal, Thumbprint, path_to_anchor};
 use azimuth_wire::enrollment::{AttestationKind, EnrollmentGroup, IndividualEnrollment};
 use azimuth_wire::{EnrollmentGroupId, RegistrationId};
 
+use super::anchor::Anchor;
 use crate::attempt::{CertificateProof, Few, Known};
 use crate::ca_certificates::Ca;
-use crate::enrollment::x509::{ca_references, client_certificates, signing_certificates};
+use crate::enrollment::x509::{ca_references, client_certificates};
 
 /// What a device showed, and when.
 #[derive(Debug, Clone, Copy)]
@@ -124,11 +125,10 @@ fn referred(
 /// Holds a chain against all groups: the one nearest to the leaf decides.
 pub fn group(
     shown: Shown<'_>,
-    groups: &[Arc<EnrollmentGroup>],
+    anchors: &[Anchor],
     cas: &[Ca],
 ) -> Result<(Arc<EnrollmentGroup>, Accepted), Rejection> {
     let leaf = leaf(shown)?;
-    let anchors: Vec<Anchor<'_>> = groups.iter().filter_map(Anchor::of).collect();
     let embedded: Vec<&Certificate> = anchors.iter().flat_map(|anchor| &anchor.embedded).collect();
     let helpers = helpers(shown, cas, &embedded);
     let mut nearest: Option<Nearest<'_>> = None;
@@ -137,7 +137,7 @@ pub fn group(
         let Ok(path) = path_to_anchor(leaf, &helpers, &[&ca.certificate], shown.now) else {
             continue;
         };
-        match first_group(&path, &anchors, cas) {
+        match first_group(&path, anchors, cas) {
             Some((at, group)) => {
                 if nearest.as_ref().is_none_or(|nearest| at < nearest.at) {
                     nearest = Some(Nearest {
@@ -161,7 +161,7 @@ pub fn group(
         let known = Known::Group {
             at,
             ca: ca.name.clone(),
-            above: above(at, group, &path, &anchors, cas),
+            above: above(at, group, &path, anchors, cas),
         };
         return Ok((group.clone(), accepted(&path, known)));
     }
@@ -170,44 +170,18 @@ pub fn group(
             ca: ca.name.clone(),
             passed: path.iter().map(|one| one.info().subject_name).collect(),
         },
-        None => why_no_path(shown, leaf, &helpers, &anchors, cas),
+        None => why_no_path(shown, leaf, &helpers, anchors, cas),
     })
-}
-
-/// What a group is anchored at.
-struct Anchor<'a> {
-    group: &'a Arc<EnrollmentGroup>,
-    embedded: Vec<Certificate>,
-    references: Vec<&'a str>,
-}
-
-impl<'a> Anchor<'a> {
-    fn of(group: &'a Arc<EnrollmentGroup>) -> Option<Self> {
-        let attestation = &group.attestation;
-        (attestation.kind == AttestationKind::X509).then(|| Self {
-            group,
-            embedded: signing_certificates(attestation),
-            references: ca_references(attestation),
-        })
-    }
-
-    fn is_at(&self, certificate: &Certificate, cas: &[Ca]) -> bool {
-        let refers = |name: &&str| {
-            let mut named = cas.iter().filter(|ca| ca.name.eq_ignore_ascii_case(name));
-            named.any(|ca| ca.certificate == *certificate)
-        };
-        self.embedded.contains(certificate) || self.references.iter().any(refers)
-    }
 }
 
 fn first_group<'a>(
     path: &[&Certificate],
-    anchors: &[Anchor<'a>],
+    anchors: &'a [Anchor],
     cas: &[Ca],
 ) -> Option<(usize, &'a Arc<EnrollmentGroup>)> {
     path.iter().enumerate().find_map(|(at, certificate)| {
         let found = anchors.iter().find(|anchor| anchor.is_at(certificate, cas));
-        found.map(|anchor| (at, anchor.group))
+        found.map(|anchor| (at, &anchor.group))
     })
 }
 
@@ -224,12 +198,12 @@ fn above(
     at: usize,
     nearest: &Arc<EnrollmentGroup>,
     path: &[&Certificate],
-    anchors: &[Anchor<'_>],
+    anchors: &[Anchor],
     cas: &[Ca],
 ) -> Few {
     let others = anchors
         .iter()
-        .filter(|anchor| !Arc::ptr_eq(anchor.group, nearest));
+        .filter(|anchor| !Arc::ptr_eq(&anchor.group, nearest));
     let passed = others.filter(|anchor| path[at..].iter().any(|one| anchor.is_at(one, cas)));
     passed
         .map(|anchor| anchor.group.enrollment_group_id.as_str())
@@ -241,7 +215,7 @@ fn why_no_path(
     shown: Shown<'_>,
     leaf: &Certificate,
     helpers: &[&Certificate],
-    anchors: &[Anchor<'_>],
+    anchors: &[Anchor],
     cas: &[Ca],
 ) -> Rejection {
     let leads_to = |anchor| path_to_anchor(leaf, helpers, &[anchor], shown.now).is_ok();

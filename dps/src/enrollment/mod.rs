@@ -22,6 +22,7 @@ use azimuth_wire::{RegistrationId, SymmetricKey};
 use parking_lot::RwLock;
 
 use crate::attestation::DeviceKeys;
+use crate::attestation::anchor::Anchor;
 use crate::error::Error;
 use crate::records;
 
@@ -32,11 +33,26 @@ pub struct Enrollments {
     store: Arc<dyn Store>,
     /// The names of the hubs that are linked at the moment.
     linked: Box<dyn Fn() -> Vec<String> + Send + Sync>,
-    groups: RwLock<Arc<[Arc<EnrollmentGroup>]>>,
+    groups: RwLock<Groups>,
     /// One writer of groups at a time, so that the copy in memory follows the store. Individual enrollments
     /// are written side by side: of two writers of one, the store lets one through and the other looks again.
     writing: tokio::sync::Mutex<()>,
     epoch: AtomicU64,
+}
+
+/// The groups in memory.
+struct Groups {
+    all: Arc<[Arc<EnrollmentGroup>]>,
+    anchors: Arc<[Anchor]>,
+}
+
+impl Groups {
+    fn new(all: Vec<Arc<EnrollmentGroup>>) -> Self {
+        Self {
+            anchors: Anchor::of_all(&all),
+            all: all.into(),
+        }
+    }
 }
 
 impl Enrollments {
@@ -48,7 +64,7 @@ impl Enrollments {
         let enrollments = Self {
             store,
             linked: Box::new(linked),
-            groups: RwLock::new(Arc::from([])),
+            groups: RwLock::new(Groups::new(Vec::new())),
             writing: tokio::sync::Mutex::new(()),
             epoch: AtomicU64::new(0),
         };
@@ -66,7 +82,12 @@ impl Enrollments {
     }
 
     pub fn groups(&self) -> Arc<[Arc<EnrollmentGroup>]> {
-        self.groups.read().clone()
+        self.groups.read().all.clone()
+    }
+
+    /// Where the groups are anchored whose devices show certificates.
+    pub fn anchors(&self) -> Arc<[Anchor]> {
+        self.groups.read().anchors.clone()
     }
 
     /// An enrollment with its keys, by folded id.
@@ -207,7 +228,7 @@ impl Enrollments {
                 break;
             }
         }
-        *self.groups.write() = groups.into();
+        *self.groups.write() = Groups::new(groups);
         Ok(())
     }
 }

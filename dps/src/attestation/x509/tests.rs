@@ -66,7 +66,7 @@ fn judged(
         chain,
         now: now(),
     };
-    let (found, accepted) = group(shown, groups, cas)?;
+    let (found, accepted) = group(shown, &Anchor::of_all(groups), cas)?;
     assert_eq!(accepted.thumbprint, chain[0].sha256());
     Ok(found.enrollment_group_id.to_string())
 }
