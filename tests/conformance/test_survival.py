@@ -1,5 +1,6 @@
 """What was acknowledged is there after `kill -9`: messages, identities, enrollments, registrations."""
 
+import http.client
 import json
 import pathlib
 import signal
@@ -8,6 +9,8 @@ import threading
 import time
 import urllib.request
 
+from test_device_https_x509 import Device as CertificateDevice
+from test_x509 import Workshop
 from wire import Device, sas
 
 GROUP_KEY = "rLuyBPpIJ+hOre2SFIP9Ajvdty3j0EwSP/WvTVH9eZAw5HpDuEmf13nziHy5RRXmuTy84FCLpOnhhBPASSbHYg=="
@@ -136,6 +139,68 @@ def test_every_answered_identity_enrollment_and_registration_is_there(own):
         assert status == 200 and record["status"] == "assigned", (name, record)
         [section] = [section for section in own.connect["hubs"] if section["address"] == hub]
         assert request(own, section, "GET", f"/devices/{name}", api_version="2021-04-12")[0] == 200, name
+
+
+def test_certificates_groups_and_entries_made_in_bulk_are_there_as_they_were_answered(own, tmp_path):
+    own = own()
+    workshop = Workshop(own, tmp_path)
+    roots = [f"root-{n}" for n in range(8)]
+    for root in roots:
+        workshop.certs("root", f"Contoso {root}", root)
+        workshop.certs("leaf", f"of-{root}", "--issuer", str(workshop.folder / root), f"of-{root}")
+    made = {"uploaded": {}, "verified": {}, "groups": {}, "leaves": {}, "bulk": {}}
+
+    def until_killed(work):
+        def run():
+            try:
+                work()
+            except (OSError, http.client.HTTPException):
+                pass
+        return run
+
+    def certificates():
+        for root in roots:
+            answer = workshop.ask("PUT", f"/azimuth/certificates/{root}", {"certificate": workshop.text(f"{root}.pem")})
+            made["uploaded"][root] = answer["properties"]["thumbprint"]
+            workshop.prove(root)
+            made["verified"][root] = True
+            group = workshop.ask("PUT", f"/enrollmentGroups/by-{root}", {
+                "enrollmentGroupId": f"by-{root}",
+                "attestation": {"type": "x509", "x509": {"caReferences": {"primary": root}}}})
+            made["groups"][root] = group["etag"]
+
+    def leaves():
+        pem = workshop.text("of-root-0.pem")
+        for n in range(10_000):
+            answer = workshop.enroll(f"leaf-{n}", pem)
+            made["leaves"][f"leaf-{n}"] = (answer["etag"], answer["attestation"]["x509"])
+
+    def bulk():
+        for n in range(10_000):
+            entries = [{"registrationId": f"bulk-{n}-{m}", "attestation": {"type": "symmetricKey", "symmetricKey": {}}}
+                       for m in range(10)]
+            answer = workshop.ask("POST", "/enrollments", {"mode": "create", "enrollments": entries})
+            assert answer["isSuccessful"], answer
+            made["bulk"].update({entry["registrationId"]: None for entry in entries})
+
+    killed_in_mid_flow(own, [until_killed(work) for work in (certificates, leaves, bulk)], 4)
+    assert all(made.values()), {kind: len(things) for kind, things in made.items()}
+    for root, thumbprint in made["uploaded"].items():
+        there = workshop.ask("GET", f"/azimuth/certificates/{root}")["properties"]
+        assert there["thumbprint"] == thumbprint, root
+        assert there["isVerified"] or root not in made["verified"], root
+    for root, etag in made["groups"].items():
+        group = workshop.ask("GET", f"/enrollmentGroups/by-{root}")
+        assert (group["etag"], group["attestation"]["x509"]["caReferences"]["primary"]) == (etag, root)
+    for leaf, (etag, x509) in made["leaves"].items():
+        there = workshop.ask("GET", f"/enrollments/{leaf}")
+        assert (there["etag"], there["attestation"]["x509"]) == (etag, x509), leaf
+    for entry in made["bulk"]:
+        assert request(own, own.connect["dps"], "GET", f"/enrollments/{entry}")[0] == 200, entry
+    # And they do what they are for.
+    for root in made["groups"]:
+        device = CertificateDevice(workshop, f"of-{root}", f"of-{root}.chain.pem", f"of-{root}.key")
+        assert device.provision()["x509"] == {"enrollmentGroupId": f"by-{root}"}
 
 
 def test_a_torn_tail_is_cut_with_a_sentence_and_the_rest_is_kept(own):

@@ -1,4 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
+mod any_body;
+
 use std::time::{Duration, UNIX_EPOCH};
 
 use azimuth_clock::{ManualClock, SystemClock};
