@@ -11,6 +11,7 @@ use clap::{Args, Subcommand};
 use crate::announce::{announce, unbound_lines, wait};
 use crate::certificates;
 use crate::config::{Allocation, Config, HubSection};
+use crate::device_identity::DeviceIdentity;
 use crate::dps;
 use crate::linked_hub::LinkedHub;
 use crate::paste::{HubPaste, Paste, take_name};
@@ -18,7 +19,7 @@ use crate::services::{
     dps_paste, empty_paste, hub_paste, hub_unbound, published_hub, start_dps, start_hub,
 };
 
-/// Starts one of the configured hubs and serves until it is stopped.
+/// Starts one of the configured hubs and serves until it is stopped; with a command, asks one that runs.
 #[derive(Debug, Args)]
 pub struct OneHub {
     /// Hub by name [default: the first of the configuration]
@@ -29,6 +30,15 @@ pub struct OneHub {
     region: Option<String>,
     #[command(flatten)]
     place: Place,
+    #[command(subcommand)]
+    command: Option<HubCommand>,
+}
+
+/// What is done with a hub that runs instead of starting one.
+#[derive(Debug, Subcommand)]
+enum HubCommand {
+    /// List, show, disable and delete the devices of a hub
+    DeviceIdentity(DeviceIdentity),
 }
 
 /// Starts the Device Provisioning Service and serves until it is stopped; with a command, changes one that runs.
@@ -73,7 +83,10 @@ struct Place {
 
 impl OneHub {
     pub fn run(self, config: Config) -> anyhow::Result<ExitCode> {
-        let mut section = self.section(&config)?;
+        let mut section = match self.command {
+            Some(HubCommand::DeviceIdentity(command)) => return command.run(config),
+            None => self.section(&config)?,
+        };
         section.region = self.region.unwrap_or(section.region);
         section.address = self.place.address.unwrap_or(section.address);
         section.listen = self.place.listen.or(section.listen);

@@ -82,7 +82,7 @@ enum Service {
 
 /// Which service is asked.
 #[derive(Debug, Args)]
-struct Target {
+pub struct Target {
     /// Hub by name, host name or address [default: the first]
     #[arg(long, env = "AZIMUTH_HUB", value_name = "HUB")]
     hub: Option<String>,
@@ -199,7 +199,7 @@ impl Why {
 }
 
 impl Target {
-    fn hub(&self, config: &Config) -> anyhow::Result<Endpoint> {
+    pub fn hub(&self, config: &Config) -> anyhow::Result<Endpoint> {
         if let (Some(string), None) = (&self.connection_string, &self.hub) {
             let string: ConnectionString = string
                 .parse()

@@ -11,6 +11,7 @@ mod alone;
 mod announce;
 mod certificates;
 mod config;
+mod device_identity;
 mod dps;
 mod endpoint;
 mod environment;
@@ -80,7 +81,7 @@ struct Common {
 enum Command {
     /// Start a DPS, its hubs and two simulated devices in one process (the default)
     Up(up::Up),
-    /// Start one hub
+    /// Start one hub, or ask one that runs for its devices
     Hub(alone::OneHub),
     /// Start the Device Provisioning Service alone, or change the hubs of one that runs
     Dps(alone::OneDps),

@@ -18,6 +18,7 @@ import pytest
 from azure.iot.hub import IoTHubRegistryManager
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests"))
 BINARY = os.environ.get("AZIMUTH_BINARY", str(ROOT / "target" / "release" / "azimuth"))
 
 

@@ -11,12 +11,14 @@ import pathlib
 import re
 import shutil
 import subprocess
+import sys
 import time
 
 import pytest
 from azure.iot.hub import IoTHubRegistryManager
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests"))
 SITE_PACKAGES = next((pathlib.Path(os.environ.get("VIRTUAL_ENV", ROOT / ".venv")) / "lib").glob("python3*/site-packages"))
 PROJECT = "azimuth-test"
 HUBS = ("contoso-east-hub", "contoso-west-hub")

@@ -26,7 +26,7 @@ mod entry;
 mod explained;
 mod group;
 mod identity;
-mod listing;
+pub mod listing;
 mod registration;
 mod terms;
 mod way_back;
@@ -236,7 +236,7 @@ async fn delete(dps: &Open, path: &str, missing: &str) -> anyhow::Result<()> {
 }
 
 /// One record: whole as JSON, or the members that people ask for, one a line.
-fn print_record(record: &Value, as_json: bool, members: &[&str]) -> anyhow::Result<()> {
+pub fn print_record(record: &Value, as_json: bool, members: &[&str]) -> anyhow::Result<()> {
     if as_json {
         println!("{}", serde_json::to_string_pretty(record)?);
         return Ok(());

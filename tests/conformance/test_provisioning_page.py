@@ -1,0 +1,26 @@
+"""docs/provisioning.md, word for word."""
+
+import os
+
+import pages
+import pytest
+from conftest import BINARY, ROOT
+
+
+@pytest.fixture
+def alone(simulator):
+    """The addresses of the defaults, which the page's own simulator takes."""
+    simulator.stop()
+    yield
+    simulator.start()
+
+
+def test_the_page_does_what_it_shows(tmp_path, alone):
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "azimuth").symlink_to(os.path.abspath(BINARY))
+    folder = tmp_path / "page"
+    folder.mkdir()
+    environment = pages.without_settings()
+    environment["PATH"] = f"{tmp_path / 'bin'}:{environment['PATH']}"
+    environment.pop("SSL_CERT_FILE", None)
+    pages.run((ROOT / "docs" / "provisioning.md").read_text(), folder, environment, seconds=240)
