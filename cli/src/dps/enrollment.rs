@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::listing::{self, Pages, cell};
 use super::terms::{Terms, writable};
+use super::tpm::Tpm;
 use super::{Ask, ENROLLMENTS, Target, path};
 use crate::config::Config;
 use crate::endpoint::Open;
@@ -26,7 +27,7 @@ pub struct Enrollment {
 
 #[derive(Debug, Subcommand)]
 enum EnrollmentCommand {
-    /// Create an entry with symmetric keys: the device may register from now on
+    /// Create an entry with symmetric keys, or for a TPM: the device may register from now on
     Create(Change),
     /// Show one entry, with the state of its registration
     Show {
@@ -66,6 +67,8 @@ struct Change {
     device_id: Option<String>,
     #[command(flatten)]
     terms: Terms,
+    #[command(flatten)]
+    tpm: Tpm,
     /// Print the entry as JSON, with its keys
     #[arg(long)]
     json: bool,
@@ -128,7 +131,7 @@ impl Change {
     }
 
     async fn update(self, dps: &Open) -> anyhow::Result<()> {
-        if self.terms.is_silent() && self.device_id.is_none() {
+        if self.terms.is_silent() && self.tpm.is_silent() && self.device_id.is_none() {
             bail!("say what to change; `azimuth dps enrollment update --help` lists what can be");
         }
         let path = path(ENROLLMENTS, &self.id);
@@ -144,7 +147,8 @@ impl Change {
             record["deviceId"] = json!(device);
         }
         let hubs = self.terms.hubs(dps).await?;
-        self.terms.lay_over(record, &hubs)
+        self.terms.lay_over(record, &hubs)?;
+        self.tpm.lay_over(&mut record["attestation"])
     }
 
     fn told(&self, what: &str, record: &Value) -> anyhow::Result<()> {
@@ -154,6 +158,10 @@ impl Change {
         }
         let status = cell(record, "provisioningStatus");
         println!("{what} the enrollment {} ({status})", self.id);
+        if record["attestation"]["type"] == "tpm" {
+            println!("  it registers over HTTPS and proves that it holds the TPM");
+            return Ok(());
+        }
         println!(
             "  its keys: azimuth dps enrollment show {} --show-keys",
             self.id

@@ -25,6 +25,7 @@ mod identity;
 mod listing;
 mod registration;
 mod terms;
+mod tpm;
 
 pub use deprovision::Deprovision;
 pub use enrollment::Enrollment;
