@@ -222,7 +222,7 @@ pub enum Out {
     /// The enrollment names other hubs in `iotHubs`.
     NotNamed,
     /// Its link has `applyAllocationPolicy` false, and the enrollment does not name it.
-    KeptOut,
+    Excluded,
     /// The enrollment names it, but it is not linked.
     NotLinked,
     /// The device may not leave the hub it has.

@@ -20,6 +20,12 @@ pub struct DeviceProof {
     /// Another certificate that is taken as well, for a change from one to the other
     #[arg(long, value_name = "FILE")]
     secondary_certificate: Option<PathBuf>,
+    /// Endorsement key of the device's TPM, base64 of its TPM2B_PUBLIC: it proves itself over HTTPS by holding that TPM
+    #[arg(long, value_name = "KEY")]
+    endorsement_key: Option<String>,
+    /// Storage root key of the same TPM, which need not be known
+    #[arg(long, value_name = "KEY")]
+    storage_root_key: Option<String>,
 }
 
 /// Of many devices.
@@ -61,7 +67,7 @@ pub trait Proof {
         let mut said = self.ways()?.into_iter().filter(Way::is_said);
         let way = match (said.next(), said.next()) {
             (Some(_), Some(_)) => bail!(
-                "symmetric keys, certificates and names of CA certificates exclude each other; give one of them"
+                "symmetric keys, certificates, names of CA certificates and keys of a TPM exclude each other; give one of them"
             ),
             (Some(way), None) => way,
             (None, _) if attestation.is_null() => Way::symmetric(None, None),
@@ -77,6 +83,10 @@ impl Proof for DeviceProof {
         Ok(vec![
             self.keys.way(),
             Way::x509("clientCertificates", leaves),
+            Way::tpm(
+                text_of(&self.endorsement_key),
+                text_of(&self.storage_root_key),
+            ),
         ])
     }
 }
@@ -96,8 +106,7 @@ impl Proof for GroupProof {
 
 impl Keys {
     fn way(&self) -> Way {
-        let value = |key: &Option<String>| key.as_ref().map(|key| json!(key));
-        Way::symmetric(value(&self.primary_key), value(&self.secondary_key))
+        Way::symmetric(text_of(&self.primary_key), text_of(&self.secondary_key))
     }
 }
 
@@ -127,6 +136,17 @@ impl Way {
         }
     }
 
+    fn tpm(endorsement_key: Option<Value>, storage_root_key: Option<Value>) -> Self {
+        Self {
+            kind: "tpm",
+            member: None,
+            slots: [
+                ("endorsementKey", endorsement_key),
+                ("storageRootKey", storage_root_key),
+            ],
+        }
+    }
+
     fn is_said(&self) -> bool {
         self.slots.iter().any(|(_, value)| value.is_some())
     }
@@ -143,6 +163,10 @@ impl Way {
             );
         }
         let mut holder = &mut attestation[self.kind];
+        // With another endorsement key it is another TPM, of which nothing else is known.
+        if self.kind == "tpm" && self.slots[0].1.is_some() {
+            *holder = json!({});
+        }
         if let Some(member) = self.member {
             // Of the members of x509 exactly one is there.
             if holder[member].is_null() {
@@ -157,6 +181,10 @@ impl Way {
         }
         Ok(())
     }
+}
+
+fn text_of(flag: &Option<String>) -> Option<Value> {
+    flag.as_deref().map(Value::from)
 }
 
 fn certificates(
@@ -186,6 +214,10 @@ pub fn enrolled(certificate: &Certificate) -> Value {
 /// An attestation as people read it: what it is, and a line for each certificate.
 pub fn lines(attestation: &Value) -> Vec<(String, String)> {
     let mut lines = vec![("attestation".into(), text(&attestation["type"]))];
+    if attestation["type"] == "tpm" {
+        let how = "over HTTPS, where it proves that it holds the TPM";
+        lines.push(("  registers".into(), how.into()));
+    }
     let x509 = &attestation["x509"];
     for slot in ["primary", "secondary"] {
         for member in ["clientCertificates", "signingCertificates"] {
@@ -283,6 +315,36 @@ mod tests {
     }
 
     #[test]
+    fn another_endorsement_key_is_another_tpm() {
+        let tpm = |endorsement: Option<&str>, storage_root: Option<&str>| DeviceProof {
+            keys: keys(None),
+            certificate: None,
+            secondary_certificate: None,
+            endorsement_key: endorsement.map(String::from),
+            storage_root_key: storage_root.map(String::from),
+        };
+        let one = json!({ "type": "tpm", "tpm": { "endorsementKey": "e" } });
+        let both =
+            json!({ "type": "tpm", "tpm": { "endorsementKey": "e", "storageRootKey": "s" } });
+        let symmetric = json!({ "type": "symmetricKey", "symmetricKey": {} });
+        for (proof, before, after) in [
+            (tpm(Some("e"), None), Value::Null, Some(one.clone())),
+            (tpm(Some("e"), Some("s")), Value::Null, Some(both.clone())),
+            (tpm(Some("e"), None), both.clone(), Some(one.clone())),
+            (tpm(None, Some("s")), one, Some(both)),
+            (tpm(Some("e"), None), symmetric, None),
+        ] {
+            let mut attestation = before.clone();
+            let laid = proof.lay_over(&mut attestation);
+            assert_eq!(
+                laid.ok().map(|()| attestation),
+                after,
+                "{proof:?} over {before}"
+            );
+        }
+    }
+
+    #[test]
     fn a_file_that_holds_a_key_beside_the_certificate_gives_away_the_certificate_alone() {
         let folder =
             std::env::temp_dir().join(format!("azimuth-attestation-{}", std::process::id()));
@@ -300,6 +362,8 @@ mod tests {
             keys: keys(None),
             certificate: Some(file),
             secondary_certificate: None,
+            endorsement_key: None,
+            storage_root_key: None,
         };
         let mut attestation = Value::Null;
         proof.lay_over(&mut attestation).unwrap();

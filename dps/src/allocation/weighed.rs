@@ -28,7 +28,7 @@ pub fn weigh(
         // A webhook may choose those as well.
         AllocationPolicy::Custom => None,
         AllocationPolicy::Hashed | AllocationPolicy::GeoLatency | AllocationPolicy::Static => {
-            (!hub.apply_allocation_policy).then_some(Out::KeptOut)
+            (!hub.apply_allocation_policy).then_some(Out::Excluded)
         }
     };
     let by_latency = policy == AllocationPolicy::GeoLatency;
@@ -112,13 +112,13 @@ mod tests {
                 GeoLatency,
                 &[][..],
                 "near",
-                "near 0 2; far 68 2; mars - 2; shy 0 - KeptOut",
+                "near 0 2; far 68 2; mars - 2; shy 0 - Excluded",
             ),
             (
                 Hashed,
                 &[],
                 "mars",
-                "mars - 2; far - 2; near - 2; shy - - KeptOut",
+                "mars - 2; far - 2; near - 2; shy - - Excluded",
             ),
             (
                 Static,

@@ -78,7 +78,7 @@ pub fn table(allocation: &Allocation) -> Vec<String> {
 fn excluded(out: Out) -> &'static str {
     match out {
         Out::NotNamed => "the enrollment names other hubs in iotHubs",
-        Out::KeptOut => "its link has applyAllocationPolicy false",
+        Out::Excluded => "its link has applyAllocationPolicy false",
         Out::NotLinked => "the enrollment names it, but it is not linked",
         Out::MayNotLeave => "the device may not leave the hub it has",
     }
