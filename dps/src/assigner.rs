@@ -29,14 +29,15 @@ use crate::config::Pace;
 use crate::enrollment::Terms;
 use crate::error::{NO_HUB, SERVER_ERROR, UNAUTHORIZED};
 use crate::explain;
-use crate::linked_hub::{HubError, LinkedHub, Wanted};
-use crate::linked_hubs::{LinkedHubs, find};
+use crate::linked_hub::{HubError, LinkedHub};
+use crate::linked_hubs::LinkedHubs;
 use crate::operation::{OperationId, Operations};
 use crate::records;
-use crate::registration::{self, Decision, Outcome, Record};
+use crate::registration::{self, Outcome, Record};
 use crate::webhooks::Webhooks;
 
 mod custom;
+mod settle;
 
 /// A registration that was taken and has to be carried out.
 #[derive(Debug)]
@@ -174,20 +175,18 @@ impl Assigner {
         };
         let policy = job.terms.reprovision;
         let decision = registration::decide(present, &chosen.hub, policy, job.caller);
-        // A hub that is linked no more is only named, never asked.
-        if let Some(hub) = find(&hubs, decision.hub()) {
-            self.write(job, hub, decision, &device).await?;
-        }
-        if let Decision::Move { from, .. } = decision {
-            let old = before.and_then(|state| state.device_id.as_ref());
-            if let Some(hub) = find(&hubs, from) {
-                self.leave(job, hub, old.unwrap_or(&device)).await;
-            }
-        }
+        let recorded = before.and_then(|state| state.device_id.as_ref());
+        let decision = match recorded {
+            Some(recorded) if *recorded != device => decision.of_another_device(),
+            Some(_) | None => decision,
+        };
+        let initial_twin = chosen.initial_twin.as_ref();
+        let settled = self.settle(job, &hubs, decision, &device, initial_twin);
+        let substatus = settled.await?;
         let assigned = Outcome::Assigned {
             hub: decision.hub().into(),
             device,
-            substatus: decision.substatus(),
+            substatus,
         };
         Ok((assigned, chosen.payload))
     }
@@ -209,57 +208,6 @@ impl Assigner {
             initial_twin: None,
             payload: None,
         })
-    }
-
-    async fn write(
-        &self,
-        job: &Job,
-        hub: &LinkedHub,
-        decision: Decision<'_>,
-        id: &DeviceId,
-    ) -> Result<(), Outcome> {
-        let wanted = Wanted {
-            id,
-            credential: &job.credential,
-            iot_edge: job.terms.iot_edge,
-        };
-        let mut wait = self.pace.hub_retry;
-        let mut told = false;
-        loop {
-            let written = match decision {
-                Decision::Keep { .. } => hub.keep(wanted).await,
-                Decision::Create { .. } | Decision::Move { .. } => hub.create(wanted).await,
-            };
-            let error = match written {
-                Ok(()) => return Ok(()),
-                Err(error) => error,
-            };
-            let spent = self.clock.now().saturating_duration_since(job.begun);
-            let again = matches!(error, HubError::Unreachable(_))
-                && spent + wait < self.pace.assignment_timeout;
-            if !again {
-                self.refuse(job, explain::hub_failed(hub.host(), &error, true));
-                return Err(failure(hub.host(), error));
-            }
-            if !told {
-                self.refuse(job, explain::hub_failed(hub.host(), &error, false));
-                told = true;
-            }
-            tokio::time::sleep(wait).await;
-            wait = (wait * 2).min(self.pace.hub_retry * 30);
-        }
-    }
-
-    /// Removes a device that moved from its old hub. One that cannot be reached keeps it: the
-    /// device has its new hub and must not wait.
-    async fn leave(&self, job: &Job, hub: &LinkedHub, id: &DeviceId) {
-        if let Err(error) = hub.remove(id).await {
-            self.refuse(job, explain::hub_failed(hub.host(), &error, true));
-            tracing::warn!(
-                registration.id = %job.registration_id, hub = hub.host(),
-                "a device that moved could not be removed from its old hub: {error}"
-            );
-        }
     }
 
     fn state(

@@ -80,6 +80,7 @@ impl Works {
                 hubs,
                 reprovision: None,
                 group: None,
+                initial_twin: None,
                 custom: None,
             }),
             credential: HubCredential::Keys(DeviceKeys {

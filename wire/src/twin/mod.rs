@@ -12,7 +12,7 @@ use crate::time::Timestamp;
 
 mod rules;
 
-pub use rules::{InvalidTwin, Section, check_initial, size};
+pub use rules::{InvalidTwin, Section, initial, size};
 
 /// A device twin as a hub answers it. What is not set is left out, except inside `x509Thumbprint`.
 #[derive(Debug, Clone, PartialEq, Serialize)]

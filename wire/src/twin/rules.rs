@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use super::TwinBody;
+use super::{SectionBody, TwinBody};
 use crate::members::{Members, expected};
 use crate::registry::InvalidBody;
 
@@ -78,22 +78,31 @@ impl fmt::Display for Section {
     }
 }
 
-/// Checks `{tags, properties: {desired}}`, the twin that a device is to begin with.
-pub fn check_initial(twin: &Value) -> Result<(), InvalidTwin> {
-    let Value::Object(twin) = twin else {
-        return Err(expected("initialTwin", "an object").into());
+/// Checks `{tags, properties: {desired}}`, the twin that a device is to begin with, and gives it back
+/// with nothing else in it; `None` where it says nothing.
+pub fn initial(twin: &Value) -> Result<Option<Value>, InvalidTwin> {
+    let members = match twin {
+        Value::Null => return Ok(None),
+        Value::Object(members) => members,
+        _ => return Err(expected("initialTwin", "an object").into()),
     };
-    let body = TwinBody::of(&Members(twin))?;
-    for (section, given) in [
-        (Section::Tags, &body.tags),
-        (Section::Desired, &body.desired),
-    ] {
-        if let Some(given) = given {
-            section.check(&given.values)?;
-            section.check_size(&given.values)?;
-        }
+    let body = TwinBody::of(&Members(members))?;
+    let checked = |section: Section, given: Option<SectionBody>| {
+        let given = given.filter(|given| !given.values.is_empty());
+        let Some(given) = given else { return Ok(None) };
+        section.check(&given.values)?;
+        section.check_size(&given.values)?;
+        Ok::<_, InvalidTwin>(Some(given.values))
+    };
+    let tags = checked(Section::Tags, body.tags)?;
+    let desired = checked(Section::Desired, body.desired)?;
+    if tags.is_none() && desired.is_none() {
+        return Ok(None);
     }
-    Ok(())
+    let mut content = Map::new();
+    content.extend(tags.map(|tags| ("tags".into(), tags.into())));
+    content.extend(desired.map(|desired| ("properties".into(), json!({ "desired": desired }))));
+    Ok(Some(content.into()))
 }
 
 /// Bytes as Azure counts them: keys and texts in UTF-8 without control characters, 8 for a number, 4
