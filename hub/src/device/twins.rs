@@ -40,7 +40,10 @@ pub enum Asks {
 
 /// The requests of a connection that wait behind the one under way; nothing where none is.
 #[derive(Default)]
-pub struct Waiting(Mutex<Option<Box<VecDeque<Request>>>>);
+pub struct Waiting(Mutex<Option<Box<Behind>>>);
+
+#[derive(Default)]
+struct Behind(VecDeque<Request>);
 
 impl Waiting {
     /// Requests that may wait. A device that asks faster than it is answered is told to slow down.
@@ -72,7 +75,7 @@ impl DeviceDoor {
         }
         let mut waiting = who.0.waiting.0.lock();
         match &mut *waiting {
-            Some(waiting) if waiting.len() >= Waiting::MOST => {
+            Some(waiting) if waiting.0.len() >= Waiting::MOST => {
                 let most = Waiting::MOST;
                 let sentence = format!(
                     "{most} twin requests of this connection wait already; ask again when some are answered"
@@ -81,7 +84,7 @@ impl DeviceDoor {
                 Some(clerk.refuse(&request.id, refused))
             }
             Some(waiting) => {
-                waiting.push_back(request);
+                waiting.0.push_back(request);
                 None
             }
             none => {
@@ -115,7 +118,7 @@ impl Clerk {
                 ));
             }
             let mut waiting = self.who.0.waiting.0.lock();
-            next = waiting.as_mut().and_then(|waiting| waiting.pop_front());
+            next = waiting.as_mut().and_then(|waiting| waiting.0.pop_front());
             if next.is_none() {
                 *waiting = None;
             }

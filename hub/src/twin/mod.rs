@@ -89,7 +89,10 @@ impl Twin {
         let mut desired = None;
         if let Some(patch) = &patch.desired {
             let patch = match patch.cleared {
-                true => self.desired.values.keys().map(removed).collect(),
+                true => {
+                    let keys = self.desired.values.keys().cloned();
+                    keys.map(|key| (key, Value::Null)).collect()
+                }
                 false => patch.values.clone(),
             };
             twin.desired = self.desired.patched(Kind::Desired, &patch, now)?;
@@ -218,10 +221,6 @@ fn replaced_tags(tags: &SectionBody) -> Result<Map<String, Value>, Error> {
     let tags = stamps::without_nulls(&tags.values);
     Kind::Tags.check_size(&tags)?;
     Ok(tags)
-}
-
-fn removed(key: &String) -> (String, Value) {
-    (key.clone(), Value::Null)
 }
 
 #[cfg(test)]
