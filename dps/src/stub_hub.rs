@@ -207,7 +207,7 @@ impl StubHub {
             ("create", None) => None,
             ("updateIfMatchETag", None) => Some(404_001),
             ("updateIfMatchETag", Some((version, _))) => {
-                (item["eTag"] != version.to_string()).then_some(412_001)
+                (item["eTag"].as_str() != Some(version.to_string().as_str())).then_some(412_001)
             }
             (mode, _) => panic!("no mode of a DPS: {mode}"),
         };
