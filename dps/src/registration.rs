@@ -7,7 +7,8 @@
 //!              └─ has one, another was chosen ─────────────► move   deviceDataMigrated / deviceDataReset
 //! ```
 //!
-//! A device whose id changed since is created as well; the old one stays.
+//! A device whose id changed since is created as well, and the old one stays.
+//!
 //! What may not enter: requests to hubs, the store, topics.
 
 use std::time::SystemTime;

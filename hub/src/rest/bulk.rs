@@ -9,7 +9,6 @@ use azimuth_wire::ErrorCode;
 use azimuth_wire::registry::InvalidBody;
 use azimuth_wire::registry::bulk::{BulkError, BulkItem, BulkResult, InvalidItem, WhyInvalid};
 use serde_json::Value;
-use tokio::task::JoinSet;
 
 use super::registry::whole;
 use super::{Rest, answer};
@@ -26,25 +25,25 @@ impl Rest {
     /// Whatever goes wrong with one item, the others are carried out.
     pub(super) async fn bulk(&self, body: Body) -> Result<Response, Error> {
         let items = items(&whole(body, BODY_LIMIT).await?)?;
+        // On tasks of their own: all are on their way at once, and end also where the client has left.
+        let under_way = items.into_iter().map(|item| {
+            let item = item.map_err(refused)?;
+            let (registry, id) = (Arc::clone(&self.registry), item.id.clone());
+            let applying = async move { registry.apply(item).await };
+            Ok((id, tokio::spawn(applying)))
+        });
+        let under_way: Vec<Result<_, BulkError>> = under_way.collect();
         let mut errors = Vec::new();
-        let mut under_way = JoinSet::new();
-        for (place, item) in items.into_iter().enumerate() {
-            match item {
-                Err(invalid) => errors.push((place, refused(invalid))),
-                Ok(item) => {
-                    let registry = Arc::clone(&self.registry);
-                    under_way.spawn(async move {
-                        let id = item.id.clone();
-                        (place, id, registry.apply(item).await)
-                    });
+        for item in under_way {
+            let (id, task) = match item {
+                Ok(applying) => applying,
+                Err(refused) => {
+                    errors.push(refused);
+                    continue;
                 }
-            }
-        }
-        while let Some(ended) = under_way.join_next().await {
-            // Only where the hub stops.
-            let Ok((place, id, applied)) = ended else {
-                return Err(azimuth_storage::Error::Closed.into());
             };
+            // Only where the hub stops.
+            let applied = task.await.map_err(|_| azimuth_storage::Error::Closed)?;
             match applied {
                 Ok(Applied::Deleted) => self.forget(&id),
                 Ok(Applied::Twin(desired)) => self.tell(&id, desired),
@@ -54,13 +53,12 @@ impl Rest {
                     }
                     self.tell(&id, written.desired);
                 }
-                Err(error) => errors.push((place, failed(id.to_string(), &error))),
+                Err(error) => errors.push(failed(id.to_string(), &error)),
             }
         }
-        errors.sort_by_key(|(place, _)| *place);
         let result = BulkResult {
             is_successful: errors.is_empty(),
-            errors: errors.into_iter().map(|(_, error)| error).collect(),
+            errors,
             warnings: Vec::new(),
         };
         match result.is_successful {
