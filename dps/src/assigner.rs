@@ -15,6 +15,7 @@ use azimuth_storage::Store;
 use azimuth_wire::api_version::ApiVersion;
 use azimuth_wire::enrollment::AllocationPolicy;
 use azimuth_wire::registration::{RegistrationState, RegistrationStatus};
+use azimuth_wire::registry::Status;
 use azimuth_wire::{DeviceId, RegistrationId};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -25,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use crate::allocation::webhook::Chosen;
 use crate::allocation::weighed::weigh;
 use crate::allocation::{self, Applicant, Candidate, NoHub};
-use crate::attempt::{Allocation, AtHub, Attempt, Fate, HubAnswer, Left, Proof, Waiting};
+use crate::attempt::{Allocation, AtHub, Attempt, Proof, Waiting};
 use crate::attestation::{Attested, HubCredential};
 use crate::config::Pace;
 use crate::delivery::Delivery;
@@ -33,13 +34,14 @@ use crate::enrollment::Terms;
 use crate::error::{NO_HUB, SERVER_ERROR, UNAUTHORIZED};
 use crate::explain;
 use crate::linked_hub::{HubError, LinkedHub, Wanted};
-use crate::linked_hubs::{LinkedHubs, find};
+use crate::linked_hubs::LinkedHubs;
 use crate::operation::{OperationId, Operations};
 use crate::records;
-use crate::registration::{self, Decision, Outcome, Record};
+use crate::registration::{self, Outcome, Record};
 use crate::webhooks::Webhooks;
 
 mod custom;
+mod settle;
 mod tpm;
 
 /// A registration that was taken and has to be carried out.
@@ -191,32 +193,28 @@ impl Assigner {
         };
         let policy = job.terms.reprovision;
         let decision = registration::decide(present, &chosen.hub, policy, job.caller);
+        let recorded = before.and_then(|state| state.device_id.as_ref());
+        let decision = match recorded {
+            Some(recorded) if *recorded != device => decision.of_another_device(),
+            Some(_) | None => decision,
+        };
         attempt.fate = Some(decision.fate(&chosen.hub, policy));
         attempt.hub = Some(AtHub::not_asked(decision.hub()));
         let (credential, tpm) = self.credential(job, tpm_before, decision, &device)?;
-        // A hub that is linked no more is only named, never asked.
-        if let Some(hub) = find(&hubs, decision.hub()) {
-            let wanted = Wanted {
-                id: &device,
-                credential: &credential,
-                iot_edge: job.terms.iot_edge,
-            };
-            self.write(job, hub, decision, wanted, attempt).await?;
-        }
-        if let Decision::Move { from, .. } = decision {
-            let old = before.and_then(|state| state.device_id.as_ref());
-            let became = match find(&hubs, from) {
-                Some(hub) => self.leave(job, hub, old.unwrap_or(&device)).await,
-                None => Left::NotLinked,
-            };
-            if let Some(Fate::Moved { left, .. }) = &mut attempt.fate {
-                *left = Some(became);
-            }
-        }
+        let wanted = Wanted {
+            id: &device,
+            credential: &credential,
+            iot_edge: job.terms.iot_edge,
+            twin: None,
+            status: Status::Enabled,
+        };
+        let initial_twin = chosen.initial_twin.as_ref();
+        let settled = self.settle(job, &hubs, decision, wanted, initial_twin, attempt);
+        let substatus = settled.await?;
         let assigned = Outcome::Assigned {
             hub: decision.hub().into(),
             device,
-            substatus: decision.substatus(),
+            substatus,
         };
         Ok((assigned, chosen.payload, tpm))
     }
@@ -244,65 +242,6 @@ impl Assigner {
             initial_twin: None,
             payload: None,
         })
-    }
-
-    async fn write(
-        &self,
-        job: &Job,
-        hub: &LinkedHub,
-        decision: Decision<'_>,
-        wanted: Wanted<'_>,
-        attempt: &mut Attempt,
-    ) -> Result<(), Outcome> {
-        let mut wait = self.pace.hub_retry;
-        let mut tries = 0;
-        loop {
-            let asking = async {
-                match decision {
-                    Decision::Keep { .. } => hub.keep(wanted).await,
-                    Decision::Create { .. } | Decision::Move { .. } => hub.create(wanted).await,
-                }
-            };
-            // Many others may wait for the same hub.
-            let spent = self.clock.now().saturating_duration_since(job.begun);
-            let patience = self.pace.assignment_timeout.saturating_sub(spent);
-            let written = tokio::time::timeout(patience, asking).await;
-            let written = written.unwrap_or_else(|_| Err(HubError::Unreachable(TOO_LATE.into())));
-            tries += 1;
-            attempt.hub = Some(AtHub {
-                host: hub.host().into(),
-                answer: HubAnswer::of(&written),
-                tries,
-            });
-            let Err(error) = written else { return Ok(()) };
-            let spent = self.clock.now().saturating_duration_since(job.begun);
-            let again = matches!(error, HubError::Unreachable(_))
-                && spent + wait < self.pace.assignment_timeout;
-            if !again {
-                self.refuse(job, explain::hub_failed(hub.host(), &error, true));
-                return Err(failure(hub.host(), error));
-            }
-            if tries == 1 {
-                self.refuse(job, explain::hub_failed(hub.host(), &error, false));
-            }
-            self.waits(job, attempt);
-            tokio::time::sleep(wait).await;
-            wait = (wait * 2).min(self.pace.hub_retry * 30);
-        }
-    }
-
-    /// Removes a device that moved from its old hub. One that cannot be reached keeps it: the
-    /// device has its new hub and must not wait.
-    async fn leave(&self, job: &Job, hub: &LinkedHub, id: &DeviceId) -> Left {
-        let Err(error) = hub.remove(id).await else {
-            return Left::Removed;
-        };
-        self.refuse(job, explain::hub_failed(hub.host(), &error, true));
-        tracing::warn!(
-            registration.id = %job.registration_id, hub = hub.host(),
-            "a device that moved could not be removed from its old hub: {error}"
-        );
-        Left::Failed(error.to_string())
     }
 
     /// What can be told of a registration that is not over yet.
@@ -426,8 +365,6 @@ fn failure(hub: &str, error: HubError) -> Outcome {
         }
     }
 }
-
-const TOO_LATE: &str = "it did not answer in time";
 
 #[cfg(test)]
 mod tests;

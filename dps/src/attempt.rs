@@ -301,11 +301,10 @@ pub enum HubAnswer {
 }
 
 impl HubAnswer {
-    pub fn of(written: &Result<Written, HubError>) -> Self {
-        match written {
-            Ok(written) => Self::Written(*written),
-            Err(HubError::Refused { status, .. }) => Self::Refused(*status),
-            Err(HubError::Unreachable(cause)) => Self::Unreachable(cause.clone()),
+    pub fn of(error: &HubError) -> Self {
+        match error {
+            HubError::Refused { status, .. } => Self::Refused(*status),
+            HubError::Unreachable(cause) => Self::Unreachable(cause.clone()),
         }
     }
 }

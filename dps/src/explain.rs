@@ -12,6 +12,7 @@ use azimuth_wire::api_version::InvalidApiVersion;
 use azimuth_wire::registration_id::InvalidRegistrationId;
 use azimuth_wire::sas::{CLOCK_SKEW_SECONDS, Malformed};
 use azimuth_wire::time::Timestamp;
+use azimuth_wire::twin::InvalidTwin;
 use azimuth_wire::user_name::InvalidUserName;
 use azimuth_wire::{IdScope, RegistrationId};
 
@@ -223,7 +224,10 @@ pub fn store_failed(error: &crate::Error) -> Refusal {
     Refusal::new(
         "store-failed",
         Answer::Response(500),
-        format!("the registration could not be read or written: {error}"),
+        format!(
+            "the registration could not be read or written: {error}; a hub that has taken the device keeps it \
+             until the device registers again"
+        ),
     )
 }
 
@@ -251,11 +255,47 @@ pub fn webhook_failed(webhook: &str, failure: &Failure, final_answer: bool) -> R
     Refusal::new("webhook-failed", Answer::Response(status), sentence).fact("webhook", webhook)
 }
 
-pub fn hub_failed(hub: &str, error: &HubError, final_answer: bool) -> Refusal {
+/// What a hub was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HubStep {
+    /// To hold the device.
+    Write,
+    /// For the twin of a device that moves away.
+    ReadTwin,
+    /// To remove a device that has moved.
+    Leave,
+}
+
+impl HubStep {
+    fn when(self) -> &'static str {
+        match self {
+            Self::Write => "when the device was to be written",
+            Self::ReadTwin => "when the twin of the device was to be read, to move with it",
+            Self::Leave => "when the device, which has moved, was to be removed",
+        }
+    }
+
+    /// What is left behind, for whom nobody tries again.
+    fn left(self) -> &'static str {
+        match self {
+            Self::Write => {
+                "the registration failed; should the hub have taken the device before, it stays there until \
+                 it registers again"
+            }
+            Self::ReadTwin => {
+                "the registration failed and nothing was changed, so that its twin is not lost; when that hub \
+                 is gone for good, unlink it: its devices then move without their twins"
+            }
+            Self::Leave => "the device is assigned to its new hub and stays in both",
+        }
+    }
+}
+
+pub fn hub_failed(hub: &str, step: HubStep, error: &HubError, final_answer: bool) -> Refusal {
     match error {
         HubError::Unreachable(cause) => {
             let next = if final_answer {
-                "the registration failed"
+                step.left()
             } else {
                 "it is asked again"
             };
@@ -264,17 +304,30 @@ pub fn hub_failed(hub: &str, error: &HubError, final_answer: bool) -> Refusal {
             Refusal::new("hub-unreachable", Answer::Response(status), sentence)
         }
         HubError::Refused { status: 401, .. } => {
+            let right = match step {
+                HubStep::ReadTwin => "; to read a twin its policy needs ServiceConnect",
+                HubStep::Write | HubStep::Leave => "",
+            };
             let sentence = format!(
-                "the hub {hub} refused the key of its link; update the linked hub's connection string"
+                "the hub {hub} refused the key of its link {}; update the linked hub's connection string{right}",
+                step.when()
             );
             Refusal::new("hub-key-refused", Answer::Response(200), sentence).fact("hub", hub)
         }
         HubError::Refused { status, .. } => {
-            let sentence =
-                format!("the hub {hub} answered {status} when the device was to be written");
+            let sentence = format!("the hub {hub} answered {status} {}", step.when());
             Refusal::new("hub-refused", Answer::Response(200), sentence).fact("hub", hub)
         }
     }
+}
+
+/// `whose` twin: the enrollment's or the webhook's.
+pub fn initial_twin(whose: &str, why: &InvalidTwin) -> Refusal {
+    let sentence = format!(
+        "the initial twin of the {whose} is none that a hub takes: {why}; the registration failed, and no hub \
+         was asked"
+    );
+    Refusal::new("initial-twin", Answer::Response(200), sentence)
 }
 
 fn time(seconds: u64) -> Timestamp {
@@ -310,14 +363,29 @@ mod tests {
                 "the registration could not be read or written",
             ),
             (
-                hub_failed("hub-a", &refused(409), true),
+                hub_failed("hub-a", HubStep::Write, &refused(409), true),
                 "hub-refused",
                 "the hub hub-a answered 409 when the device was to be written",
             ),
             (
-                hub_failed("hub-a", &refused(401), true),
+                hub_failed("hub-a", HubStep::ReadTwin, &refused(401), true),
                 "hub-key-refused",
-                "update the linked hub's connection string",
+                "update the linked hub's connection string; to read a twin its policy needs ServiceConnect",
+            ),
+            (
+                hub_failed(
+                    "hub-a",
+                    HubStep::Leave,
+                    &HubError::Unreachable("no answer".into()),
+                    true,
+                ),
+                "hub-unreachable",
+                "stays in both",
+            ),
+            (
+                initial_twin("webhook", &InvalidTwin::Key("tags.a b".into())),
+                "initial-twin",
+                "the initial twin of the webhook is none that a hub takes: `tags.a b`: a key may not",
             ),
             (
                 no_hub(&id, NoHub::NoneLinked),

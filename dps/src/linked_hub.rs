@@ -8,13 +8,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use azimuth_clock::Clock;
+use azimuth_wire::registry::Status;
 use azimuth_wire::time::unix_seconds;
 use azimuth_wire::{DeviceId, SymmetricKey, percent, sas};
 use parking_lot::Mutex;
 use reqwest::{Method, StatusCode};
 use rustls::CertificateError::{BadSignature, UnknownIssuer};
 use serde::Deserialize;
-use serde_json::json;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use crate::allocation::Candidate;
@@ -22,6 +24,10 @@ use crate::attempt::Written;
 use crate::attestation::HubCredential;
 use crate::config::LinkedHubConfig;
 use crate::error::Error;
+
+mod twins;
+
+pub use twins::Carried;
 
 /// One linked hub.
 pub struct LinkedHub {
@@ -42,6 +48,10 @@ pub struct Wanted<'a> {
     pub id: &'a DeviceId,
     pub credential: &'a HubCredential,
     pub iot_edge: bool,
+    /// What a new identity begins with: `{tags, properties}`.
+    pub twin: Option<&'a Value>,
+    /// Of a new identity.
+    pub status: Status,
 }
 
 /// Why a hub did not do what it was asked.
@@ -140,43 +150,46 @@ impl LinkedHub {
         answer.await?.done().map(drop)
     }
 
-    /// Makes the device; one that is there already is given the credential.
+    /// Makes the device; one that is there already is given the credential, and of its twin what
+    /// `wanted` says.
     pub async fn create(&self, wanted: Wanted<'_>) -> Result<Written, HubError> {
-        let made = self.put(wanted, "enabled", None).await?;
-        match made.status {
-            StatusCode::CONFLICT => self.keep(wanted).await,
+        let made = self.make(wanted).await?;
+        match (made.status, wanted.twin) {
+            (StatusCode::CONFLICT, None) => self.keep(wanted).await,
+            (StatusCode::CONFLICT, Some(twin)) => self.overwrite(wanted, twin).await,
             _ => made.done().map(|_| Written::Made),
         }
     }
 
-    /// Makes sure that the device is there with this credential; touches nothing else of it.
+    /// Makes sure that the device is there with this credential; touches nothing else of it, its twin
+    /// least of all.
     pub async fn keep(&self, wanted: Wanted<'_>) -> Result<Written, HubError> {
         for _ in 0..Self::RACES {
             let found = self.request(Method::GET, wanted.id, None, None).await?;
             let (answer, written) = if found.status == StatusCode::NOT_FOUND {
-                (self.put(wanted, "enabled", None).await?, Written::Made)
+                (self.make(wanted).await?, Written::Made)
             } else {
-                let found = found.done()?;
-                let device: Device =
-                    serde_json::from_str(&found.body).map_err(|_| HubError::Refused {
-                        status: found.status.as_u16(),
-                        body: "the hub's answer is not a device".into(),
-                    })?;
+                let device: Device = found.read("a device")?;
                 if device.has(wanted) {
                     return Ok(Written::Unchanged);
                 }
                 let etag = format!("\"{}\"", device.etag);
-                let answer = self.put(wanted, &device.status, Some(&etag)).await?;
+                let answer = self.put(wanted, device.status, Some(&etag)).await?;
                 (answer, Written::Updated)
             };
-            // Somebody else changed the device in between: look again.
-            let raced = [StatusCode::CONFLICT, StatusCode::PRECONDITION_FAILED];
-            if !raced.contains(&answer.status) {
+            if !answer.raced() {
                 return answer.done().map(|_| written);
             }
         }
-        let sentence = "the device changed again and again while it was written";
-        Err(HubError::Unreachable(sentence.into()))
+        Err(changed_too_often())
+    }
+
+    /// Makes the identity, and its twin with it where there is something to say of one.
+    async fn make(&self, wanted: Wanted<'_>) -> Result<Answer, HubError> {
+        match wanted.twin {
+            None => self.put(wanted, wanted.status, None).await,
+            Some(twin) => self.make_with(wanted, twin).await,
+        }
     }
 
     /// Removes the device, if it is there.
@@ -191,7 +204,7 @@ impl LinkedHub {
     async fn put(
         &self,
         wanted: Wanted<'_>,
-        status: &str,
+        status: Status,
         etag: Option<&str>,
     ) -> Result<Answer, HubError> {
         let body = json!({
@@ -268,7 +281,7 @@ impl LinkedHub {
 
 /// A certificate is known by its thumbprint alone, also that of a group's device; the secondary slot stays
 /// empty.
-fn authentication(credential: &HubCredential) -> serde_json::Value {
+fn authentication(credential: &HubCredential) -> Value {
     match credential {
         HubCredential::Keys(keys) => json!({
             "type": "sas",
@@ -287,6 +300,20 @@ struct Answer {
 }
 
 impl Answer {
+    /// Somebody else changed the device in between.
+    fn raced(&self) -> bool {
+        let raced = [StatusCode::CONFLICT, StatusCode::PRECONDITION_FAILED];
+        raced.contains(&self.status)
+    }
+
+    fn read<T: DeserializeOwned>(self, what: &str) -> Result<T, HubError> {
+        let done = self.done()?;
+        serde_json::from_str(&done.body).map_err(|_| HubError::Refused {
+            status: done.status.as_u16(),
+            body: format!("the hub's answer is not {what}"),
+        })
+    }
+
     fn done(self) -> Result<Self, HubError> {
         if self.status.is_success() {
             return Ok(self);
@@ -303,7 +330,7 @@ impl Answer {
 #[serde(rename_all = "camelCase")]
 struct Device {
     etag: String,
-    status: String,
+    status: Status,
     #[serde(default)]
     authentication: Option<Authentication>,
     #[serde(default)]
@@ -397,6 +424,10 @@ fn unreachable(error: &reqwest::Error) -> HubError {
         return HubError::Unreachable(sentence.into());
     }
     HubError::Unreachable(cause.to_string())
+}
+
+fn changed_too_often() -> HubError {
+    HubError::Unreachable("the device changed again and again while it was written".into())
 }
 
 const API_VERSION: &str = "2021-04-12";

@@ -7,6 +7,8 @@
 //!              └─ has one, another was chosen ─────────────► move   deviceDataMigrated / deviceDataReset
 //! ```
 //!
+//! A device whose id changed since is created as well, and the old one stays.
+//!
 //! What may not enter: requests to hubs, the store, topics.
 
 use std::time::SystemTime;
@@ -126,6 +128,13 @@ impl<'a> Decision<'a> {
         }
     }
 
+    /// The same for a device that the record does not name, because its enrollment has another id for it
+    /// by now: it is made new, and the one in the record stays where it is.
+    pub fn of_another_device(self) -> Self {
+        Self::Create { hub: self.hub() }
+    }
+
+    /// Where all of it could be done.
     pub fn substatus(&self) -> Substatus {
         match self {
             Self::Create { .. } => Substatus::InitialAssignment,

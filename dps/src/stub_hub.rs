@@ -179,6 +179,13 @@ impl StubHub {
             }
             ("PUT", _, _) => {
                 let mut device = body;
+                // Whoever writes an identity leaves its twin alone.
+                let before = devices.get(id).map(|(_, device)| device.clone());
+                for member in ["tags", "properties"] {
+                    if let Some(twin) = before.as_ref().and_then(|before| before.get(member)) {
+                        device[member] = twin.clone();
+                    }
+                }
                 device["etag"] = next.to_string().into();
                 devices.insert(id.into(), (next, device.clone()));
                 (200, device)
@@ -189,6 +196,43 @@ impl StubHub {
             }
             _ => (412, conflict("EtagMissing")),
         }
+    }
+
+    /// One item of a bulk request: identity and twin as one.
+    fn import(&self, item: &Value) -> (u16, Value) {
+        let id = item["id"].as_str().unwrap();
+        let mut devices = self.devices.lock();
+        let next = u64::from(self.counter.fetch_add(1, Ordering::SeqCst));
+        let present = devices.get(id).cloned();
+        let code = match (item["importMode"].as_str().unwrap(), &present) {
+            ("create", Some(_)) => Some(409_001),
+            ("create", None) => None,
+            ("updateIfMatchETag", None) => Some(404_001),
+            ("updateIfMatchETag", Some((version, _))) => {
+                (item["eTag"].as_str() != Some(version.to_string().as_str())).then_some(412_001)
+            }
+            (mode, _) => panic!("no mode of a DPS: {mode}"),
+        };
+        if let Some(code) = code {
+            let errors = json!([{ "deviceId": id, "errorCode": code, "errorStatus": "a text" }]);
+            return (
+                400,
+                json!({ "isSuccessful": false, "errors": errors, "warnings": [] }),
+            );
+        }
+        let mut device = item.clone();
+        device["etag"] = next.to_string().into();
+        if let Some((_, before)) = present {
+            let properties = &mut device["properties"];
+            if properties["reported"].is_null() {
+                properties["reported"] = before["properties"]["reported"].clone();
+            }
+        }
+        devices.insert(id.into(), (next, device));
+        (
+            200,
+            json!({ "isSuccessful": true, "errors": [], "warnings": [] }),
+        )
     }
 
     /// Somebody else touches the device.
@@ -209,7 +253,12 @@ async fn answer(State(hub): State<Arc<StubHub>>, request: Request) -> Response {
         .strip_prefix("/devices/")
         .unwrap_or_default();
     let id = percent::decode(path).into_owned();
-    hub.requests.lock().push(format!("{method} {id}"));
+    let what = parts.uri.path().split('/').nth(1).unwrap_or_default();
+    hub.requests.lock().push(match (what, method.as_str()) {
+        ("twins", _) => "GET twin".into(),
+        (_, "POST") => "POST bulk".into(),
+        _ => format!("{method} {id}"),
+    });
     while *hub.fault.lock() == Some(Fault::Held) {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -240,9 +289,29 @@ async fn answer(State(hub): State<Arc<StubHub>>, request: Request) -> Response {
         );
     }
     let body = to_bytes(body, 1 << 20).await.unwrap();
-    let body = serde_json::from_slice(&body).unwrap_or_default();
+    let body: Value = serde_json::from_slice(&body).unwrap_or_default();
     if parts.uri.path() == "/statistics/devices" {
         return reply(200, &json!({ "totalDeviceCount": 0 }));
+    }
+    if method == "POST" {
+        let (status, body) = hub.import(&body[0]);
+        return reply(status, &body);
+    }
+    if what == "twins" {
+        let id = parts.uri.path().strip_prefix("/twins/").unwrap();
+        let id = percent::decode(id).into_owned();
+        let twin = hub.devices.lock().get(&id).map(|(_, device)| {
+            let mut twin = json!({ "deviceId": id, "status": device["status"],
+                "properties": device["properties"] });
+            if !device["tags"].is_null() {
+                twin["tags"] = device["tags"].clone();
+            }
+            twin
+        });
+        return match twin {
+            Some(twin) => reply(200, &twin),
+            None => reply(404, &json!({ "Message": "ErrorCode:DeviceNotFound;" })),
+        };
     }
     let (status, body) = hub.respond(&method, &id, header("if-match").as_deref(), body);
     if let Some(Fault::Race(times)) = fault

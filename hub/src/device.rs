@@ -3,24 +3,27 @@
 //! Translates between the front door and the rooms behind it. May not enter: rules of tokens, of the
 //! registry, of sessions.
 
-use std::sync::Arc;
+mod twins;
+
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use azimuth_broker::{
-    Admission, Answer, Backend, CloseReason, Granted, Hello, Inward, Lane, Ledger, Line, Operation,
-    Outbound, Owner, Publish, QoS, Refusal,
+    Admission, Answer, Backend, CloseReason, Granted, Hello, Inward, Lane, Ledger, Line, Owner,
+    Publish, QoS, Refusal,
 };
 use azimuth_clock::Clock;
+use azimuth_wire::Identity;
 use azimuth_wire::message::PropertyBag;
 use azimuth_wire::registry::Status;
 use azimuth_wire::topic::hub::{DeviceTopic, Interests, InvalidTopic};
-use azimuth_wire::{ErrorCode, Identity};
 
 use crate::auth::{Entry, Rules};
 use crate::event::intake::{self, Flags, Oversize, Sender};
 use crate::event::partition_for;
 use crate::registry::{DeviceLife, Registry};
-use crate::twin;
+
+use twins::{Asks, Request, Waiting};
 
 /// The hub as the front door sees it.
 pub struct DeviceDoor {
@@ -47,6 +50,9 @@ struct Inside {
     has_api_version: bool,
     lane: Lane,
     life: Arc<DeviceLife>,
+    /// Since it arrived.
+    line: OnceLock<Line>,
+    waiting: Waiting,
 }
 
 impl azimuth_broker::Principal for Principal {
@@ -82,10 +88,25 @@ impl Backend for DeviceDoor {
                 device.life.message(now);
                 Ok(stored)
             }
-            DeviceTopic::TwinGet { request_id }
-            | DeviceTopic::TwinPatchReported { request_id, .. } => {
+            DeviceTopic::TwinGet { request_id } => {
                 device.life.touch(now);
-                Ok(Inward::Answer(Some(self.twin(device, request_id, now))))
+                let request = Request {
+                    id: request_id.into(),
+                    asks: Asks::Read,
+                };
+                Ok(Inward::Answer(self.twin(from, request)))
+            }
+            DeviceTopic::TwinPatchReported {
+                request_id,
+                if_version,
+            } => {
+                device.life.touch(now);
+                let patch = publish.payload.clone();
+                let request = Request {
+                    id: request_id.into(),
+                    asks: Asks::Report { patch, if_version },
+                };
+                Ok(Inward::Answer(self.twin(from, request)))
             }
             // No method was called, so nobody waits; Azure drops late answers in silence too.
             DeviceTopic::MethodResponse { .. } => {
@@ -107,6 +128,8 @@ impl Backend for DeviceDoor {
 
     fn arrived(&self, who: &Principal, line: &Line) {
         who.0.life.connected(self.clock.utc());
+        // Only ever this one: a principal is made for one connection.
+        let _ = who.0.line.set(line.clone());
         // Between the look at the registry and this call, the device may have been deleted or disabled.
         let identity = self.registry.identity(&who.0.identity.device);
         let may_stay = matches!(identity, Ok(Some(identity))
@@ -142,6 +165,8 @@ impl DeviceDoor {
             lane: Lane(u8::try_from(partition).unwrap_or(u8::MAX)),
             identity,
             life,
+            line: OnceLock::new(),
+            waiting: Waiting::default(),
         })))
     }
 
@@ -152,22 +177,6 @@ impl DeviceDoor {
             .checked_add(self.sas_grace)?;
         let left = end.duration_since(now).unwrap_or_default();
         self.clock.now().checked_add(left)
-    }
-
-    fn twin(&self, device: &Inside, request_id: &str, now: SystemTime) -> Outbound {
-        let code = match device.has_api_version {
-            true => ErrorCode::FeatureNotSupported,
-            false => ErrorCode::InvalidOperation,
-        };
-        let message = match device.has_api_version {
-            true => "device twins are not simulated",
-            false => "the connection announced no api-version in its user name, so it has no twin",
-        };
-        let refusal = Refusal::new("twin", Answer::Response(code.status()), message);
-        let who = Some(device.owner.as_str());
-        self.ledger
-            .record(now, Operation::Request, who, None, refusal);
-        twin::refused(request_id, code, message, now)
     }
 }
 

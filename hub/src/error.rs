@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use azimuth_wire::ErrorCode;
 use azimuth_wire::registry::InvalidBody;
+use azimuth_wire::registry::bulk::BulkResult;
+use azimuth_wire::twin::InvalidTwin;
 
 use crate::event;
 
@@ -22,6 +24,17 @@ pub enum Error {
     StaleEtag { existing: u64, wanted: String },
     #[error("Etag missing")]
     EtagMissing,
+    #[error("ETag mismatch for device ID '{0}'")]
+    StaleTwin(String),
+    #[error("the reported properties have version {present}, not {wanted}")]
+    ReportedVersion { present: u64, wanted: u64 },
+    #[error(transparent)]
+    Twin(#[from] InvalidTwin),
+    #[error("the id `{0}` stands twice in the request")]
+    DefinedTwice(String),
+    /// The rest of the request was carried out.
+    #[error("{}", refused_items(.0))]
+    Bulk(Box<BulkResult>),
     #[error("{0}")]
     Argument(String),
     #[error(transparent)]
@@ -72,8 +85,14 @@ impl Error {
             Self::Unauthorized => ErrorCode::IotHubUnauthorizedAccess,
             Self::DeviceNotFound(_) => ErrorCode::DeviceNotFound,
             Self::DeviceAlreadyExists(_) => ErrorCode::DeviceAlreadyExists,
-            Self::StaleEtag { .. } | Self::EtagMissing => ErrorCode::PreconditionFailed,
-            Self::Argument(_) => ErrorCode::ArgumentInvalid,
+            Self::StaleEtag { .. }
+            | Self::EtagMissing
+            | Self::StaleTwin(_)
+            | Self::ReportedVersion { .. } => ErrorCode::PreconditionFailed,
+            Self::Twin(InvalidTwin::Body(InvalidBody::NotJson(_))) => ErrorCode::IotHubFormatError,
+            Self::Twin(_) | Self::Argument(_) => ErrorCode::ArgumentInvalid,
+            Self::DefinedTwice(_) => ErrorCode::DeviceDefinedMultipleTimes,
+            Self::Bulk(_) => ErrorCode::BulkRegistryOperationFailure,
             Self::Body(InvalidBody::NotJson(_)) => ErrorCode::IotHubFormatError,
             Self::Body(_) => ErrorCode::ArgumentInvalid,
             Self::BodyTooLarge(_) => ErrorCode::MessageTooLarge,
@@ -103,6 +122,12 @@ impl Error {
             Self::DeviceAlreadyExists(_) => "device-exists",
             Self::StaleEtag { .. } => "stale-etag",
             Self::EtagMissing => "etag-missing",
+            Self::StaleTwin(_) => "stale-twin-etag",
+            Self::ReportedVersion { .. } => "stale-reported-version",
+            Self::Twin(InvalidTwin::Size { .. }) => "twin-size",
+            Self::Twin(_) => "invalid-twin",
+            Self::DefinedTwice(_) => "defined-twice",
+            Self::Bulk(_) => "bulk",
             Self::Argument(_) | Self::Body(_) => "invalid-argument",
             Self::BodyTooLarge(_) => "oversize",
             Self::DeviceScope(_) => "device-scope",
@@ -139,6 +164,16 @@ fn events(error: &event::Error) -> ErrorCode {
         | event::Error::PartitionsOutOfRange { .. }
         | event::Error::TooLarge { .. } => ErrorCode::ServerError,
     }
+}
+
+/// The first few say enough.
+fn refused_items(result: &BulkResult) -> String {
+    let refused = result.errors.iter().take(3);
+    let refused: Vec<_> = refused
+        .map(|error| format!("`{}`: {}", error.device_id, error.error_status))
+        .collect();
+    let (count, refused) = (result.errors.len(), refused.join("; "));
+    format!("{count} of the devices were not written: {refused}")
 }
 
 fn given(version: &Option<String>) -> String {

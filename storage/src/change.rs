@@ -29,6 +29,8 @@ pub enum Expect {
 pub enum Action {
     Put(Vec<u8>),
     Delete,
+    /// Nothing: the key is a condition of the others.
+    Leave,
 }
 
 /// One key, its condition and its action.
@@ -55,6 +57,15 @@ impl Change {
             key,
             expect,
             action: Action::Delete,
+        }
+    }
+
+    /// Leaves `key` as it is; the set happens only while it is as expected.
+    pub fn require(key: Key, expect: Expect) -> Self {
+        Self {
+            key,
+            expect,
+            action: Action::Leave,
         }
     }
 }
@@ -93,7 +104,7 @@ impl Page {
 }
 
 /// Decides a whole set before anything is written: the version each change leaves behind (0 for
-/// a delete), or the conflict. `latest` is the last version given out and only moves on success.
+/// nothing), or the conflict. `latest` is the last version given out and only moves on success.
 pub(crate) fn versions(
     changes: &[Change],
     latest: &mut u64,
@@ -120,6 +131,7 @@ pub(crate) fn versions(
                 Some(next)
             }
             Action::Delete => None,
+            Action::Leave => found,
         };
         planned.insert(&change.key, left);
         versions.push(left.unwrap_or(0));

@@ -28,7 +28,7 @@ pub use change::{Action, Change, Document, Expect, Page};
 pub use error::Error;
 pub use key::Key;
 
-/// The answer to [`Store::commit`]: one version per change, 0 for a delete.
+/// The answer to [`Store::commit`]: the version that each change leaves behind, 0 for none.
 pub type Committed = Pin<Box<dyn Future<Output = Result<Vec<u64>, Error>> + Send>>;
 
 /// Where documents live. Cheap to share, safe from any thread.

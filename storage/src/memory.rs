@@ -77,11 +77,13 @@ impl State {
         })?;
         for (change, &version) in changes.into_iter().zip(&given) {
             match change.action {
-                Action::Put(body) => self
-                    .documents
-                    .insert(change.key, Document { version, body }),
-                Action::Delete => self.documents.remove(&change.key),
-            };
+                Action::Put(body) => {
+                    self.documents
+                        .insert(change.key, Document { version, body });
+                }
+                Action::Delete => drop(self.documents.remove(&change.key)),
+                Action::Leave => {}
+            }
         }
         Ok(given)
     }

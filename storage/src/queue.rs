@@ -177,7 +177,7 @@ fn shares(changes: &[Change]) -> u32 {
         .iter()
         .map(|change| match &change.action {
             Action::Put(body) => change.key.as_bytes().len() + body.len(),
-            Action::Delete => change.key.as_bytes().len(),
+            Action::Delete | Action::Leave => change.key.as_bytes().len(),
         })
         .sum();
     u32::try_from(bytes / 1024 + 1)

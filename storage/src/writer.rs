@@ -124,6 +124,7 @@ fn apply(
                 seal(value.as_mut(), *version, body);
             }
             Action::Delete => drop(documents.remove(key).map_err(Error::storage)?),
+            Action::Leave => {}
         }
     }
     Ok(given)

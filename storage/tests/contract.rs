@@ -351,7 +351,8 @@ fn a_reopened_file_holds_everything_and_never_repeats_a_version() {
 
 #[derive(Debug, Clone)]
 enum Step {
-    Commit(Vec<(u8, Wish, Option<u8>)>),
+    /// With a body, a delete without, or nothing but the condition.
+    Commit(Vec<(u8, Wish, Option<Option<u8>>)>),
     Lazily(u8, u8),
     Scan(u8, usize),
     Reopen,
@@ -374,7 +375,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         Just(Wish::Known),
         Just(Wish::Stale)
     ];
-    let change = (0..8_u8, wish, proptest::option::of(any::<u8>()));
+    let body = proptest::option::of(proptest::option::of(any::<u8>()));
+    let change = (0..8_u8, wish, body);
     let step = prop_oneof![
         6 => proptest::collection::vec(change, 0..4).prop_map(Step::Commit),
         2 => (0..8_u8, any::<u8>()).prop_map(|(name, body)| Step::Lazily(name, body)),
@@ -414,6 +416,7 @@ fn walk(
                                     model.insert(name, (version, body));
                                 }
                                 azimuth_storage::Action::Delete => drop(model.remove(&name)),
+                                azimuth_storage::Action::Leave => {}
                             }
                         }
                     }
@@ -466,7 +469,7 @@ fn walk(
     }
 }
 
-fn change((number, wish, body): &(u8, Wish, Option<u8>), model: &Model) -> Change {
+fn change((number, wish, body): &(u8, Wish, Option<Option<u8>>), model: &Model) -> Change {
     let name = name(*number);
     let known = model.get(&name).map_or(0, |(version, _)| *version);
     let expect = match wish {
@@ -477,8 +480,9 @@ fn change((number, wish, body): &(u8, Wish, Option<u8>), model: &Model) -> Chang
         Wish::Stale => Expect::Version(known.wrapping_sub(1)),
     };
     match body {
-        Some(body) => Change::put(key(&name), expect, vec![*body]),
-        None => Change::delete(key(&name), expect),
+        Some(Some(body)) => Change::put(key(&name), expect, vec![*body]),
+        Some(None) => Change::delete(key(&name), expect),
+        None => Change::require(key(&name), expect),
     }
 }
 
@@ -501,9 +505,12 @@ fn predict(changes: &[Change], model: &Model) -> Result<(), usize> {
             return Err(index);
         }
         match change.action {
-            azimuth_storage::Action::Put(_) => there.insert(change.key.name(), None),
-            azimuth_storage::Action::Delete => there.remove(change.key.name()),
-        };
+            azimuth_storage::Action::Put(_) => {
+                there.insert(change.key.name(), None);
+            }
+            azimuth_storage::Action::Delete => drop(there.remove(change.key.name())),
+            azimuth_storage::Action::Leave => {}
+        }
     }
     Ok(())
 }

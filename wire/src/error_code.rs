@@ -26,6 +26,7 @@ error_codes! {
     ArgumentInvalid = 400004,
     ArgumentNull = 400005,
     IotHubFormatError = 400006,
+    DeviceDefinedMultipleTimes = 400011,
     DeserializationError = 400012,
     BulkRegistryOperationFailure = 400013,
     ConnectionForcefullyClosedOnNewConnection = 400027,

@@ -45,6 +45,11 @@ pub fn counter_of(etag: &str) -> Option<u64> {
     text.parse().ok()
 }
 
+/// The etag of a twin: base64 of a counter in eight bytes, the highest first.
+pub fn of_twin(counter: u64) -> String {
+    STANDARD.encode(counter.to_be_bytes())
+}
+
 /// The etag of a DPS record: base64 of a quoted GUID.
 pub fn of_guid(guid: &str) -> String {
     STANDARD.encode(format!("\"{guid}\""))

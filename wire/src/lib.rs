@@ -12,6 +12,7 @@ pub mod error_code;
 pub mod etag;
 pub mod key;
 pub mod linked_hub;
+mod members;
 pub mod message;
 pub mod percent;
 pub mod policy;
@@ -21,6 +22,7 @@ pub mod registry;
 pub mod sas;
 pub mod time;
 pub mod topic;
+pub mod twin;
 pub mod user_name;
 
 pub use device_id::{DeviceId, Identity, ModuleId};

@@ -12,6 +12,7 @@ use crate::key::SymmetricKey;
 use crate::time::Timestamp;
 
 mod body;
+pub mod bulk;
 
 pub use body::{AuthenticationBody, DeviceBody, InvalidBody};
 

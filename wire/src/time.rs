@@ -135,6 +135,17 @@ pub fn dotnet_ticks(time: SystemTime) -> u64 {
     (UNIX_EPOCH_TICKS + ticks_since_1970(time)).unsigned_abs()
 }
 
+/// The time that `dotnet_ticks` made a `generationId` of, where it can have been one.
+pub fn of_dotnet_ticks(ticks: u64) -> Timestamp {
+    let since = i64::try_from(ticks).map(|ticks| ticks - UNIX_EPOCH_TICKS);
+    match since.ok().and_then(|since| u64::try_from(since).ok()) {
+        Some(since) => {
+            Timestamp::from(UNIX_EPOCH + Duration::from_nanos(since.saturating_mul(100)))
+        }
+        None => Timestamp::NEVER,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

@@ -7,7 +7,7 @@ use azimuth_wire::linked_hub::IotHubDefinition;
 use azimuth_wire::registration::{RegistrationStatus, Substatus};
 
 use super::*;
-use crate::attempt::{Because, Few, Slot, TokenProof, Written};
+use crate::attempt::{Because, Fate, Few, HubAnswer, Left, Slot, TokenProof, Written};
 use crate::attestation::DeviceKeys;
 use crate::config::LinkedHubConfig;
 use crate::operation::Standing;
@@ -87,6 +87,7 @@ impl Works {
                 hubs,
                 reprovision: None,
                 group: None,
+                initial_twin: None,
                 custom: None,
             }),
             attested: Attested::Credential(HubCredential::Keys(DeviceKeys {

@@ -49,6 +49,8 @@ pub struct Terms {
     pub hubs: Vec<String>,
     pub reprovision: Option<ReprovisionPolicy>,
     pub group: Option<EnrollmentGroupId>,
+    /// `{tags, properties: {desired}}`, as it was given.
+    pub initial_twin: Option<Value>,
     /// For the webhook of custom allocation.
     pub custom: Option<Arc<Custom>>,
 }
@@ -120,6 +122,7 @@ macro_rules! entry {
                     hubs,
                     reprovision: self.reprovision_policy,
                     group: group(self),
+                    initial_twin: self.initial_twin.clone(),
                     custom: match allocation {
                         Some(AllocationPolicy::Custom) => $custom(self).map(Arc::new),
                         _ => None,

@@ -4,6 +4,7 @@
 
 use azimuth_wire::api_version::ApiVersion;
 use azimuth_wire::enrollment::CustomAllocationDefinition;
+use azimuth_wire::twin;
 use serde_json::Value;
 
 use super::entry::Entry;
@@ -12,6 +13,9 @@ use crate::error::Error;
 pub fn check<E: Entry>(entry: &E) -> Result<(), Error> {
     if let Some(twin) = entry.initial_twin() {
         check_twin(twin)?;
+        if let Err(why) = twin::initial(twin) {
+            return invalid(&format!("initialTwin: {why}"));
+        }
     }
     object("optionalDeviceInformation", entry.device_information())?;
     entry.custom_allocation().map_or(Ok(()), check_webhook)
@@ -90,6 +94,18 @@ mod tests {
             (
                 json!({ "initialTwin": { "properties": { "desired": [] } } }),
                 Some("initialTwin.properties.desired is"),
+            ),
+            (
+                json!({ "initialTwin": { "tags": { "a b": 1 } } }),
+                Some("initialTwin: `tags.a b`: a key may not hold"),
+            ),
+            (
+                json!({ "initialTwin": { "tags": { "a": "x".repeat(4096), "b": "x".repeat(4096) } } }),
+                Some("initialTwin: tags would have 8194 bytes; 8192 are allowed"),
+            ),
+            (
+                json!({ "initialTwin": { "properties": { "desired": { "$version": 3, "a": [1, null] } } } }),
+                Some("initialTwin: `properties.desired.a`: an array may not hold null"),
             ),
             (json!({ "optionalDeviceInformation": { "a": 1 } }), None),
             (

@@ -40,6 +40,8 @@ impl Pair {
             id: &self.id,
             credential: &self.credential,
             iot_edge: false,
+            twin: None,
+            status: Status::Enabled,
         }
     }
 

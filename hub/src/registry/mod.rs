@@ -2,8 +2,10 @@
 //!
 //! May not enter: HTTP, MQTT, tokens. Callers bring typed ids and bodies and get devices back.
 
+mod bulk;
 mod identity;
 mod live;
+mod twins;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,14 +15,17 @@ use azimuth_clock::Clock;
 use azimuth_storage::{Change, Document, Expect, Key, Store};
 use azimuth_wire::etag::IfMatch;
 use azimuth_wire::registry::{Device, DeviceBody, DeviceStatistics, ServiceStatistics, Status};
+use azimuth_wire::twin::TwinBody;
 use azimuth_wire::{DeviceId, time};
 use serde::Deserialize;
 
+pub use bulk::Applied;
 pub use identity::{Fresh, Identity};
 pub use live::{DeviceLife, Live, Liveness, Row};
 
 use crate::error::Error;
 use crate::keys;
+use crate::twin::DesiredChange;
 
 /// The devices of one hub.
 pub struct Registry {
@@ -37,6 +42,8 @@ pub struct Written {
     pub device: Device,
     /// The device may not be on the line any more.
     pub shut_out: bool,
+    /// Of its twin.
+    pub desired: Option<DesiredChange>,
 }
 
 impl Registry {
@@ -80,19 +87,39 @@ impl Registry {
         if_match: &IfMatch,
         body: DeviceBody,
     ) -> Result<Written, Error> {
+        let condition = |_: bool| if_match.clone();
+        self.write(device, condition, body, &TwinBody::default())
+            .await
+    }
+
+    /// Writes an identity and, where `content` says something of it, its twin, as one. The condition
+    /// is asked for again where another write was faster; it is told whether the device is there.
+    async fn write(
+        &self,
+        device: &DeviceId,
+        condition: impl Fn(bool) -> IfMatch,
+        body: DeviceBody,
+        content: &TwinBody,
+    ) -> Result<Written, Error> {
         loop {
             let present = self.load(device)?;
             let before = present.as_ref().map(|(_, identity)| identity);
-            let after = Identity::put(before, device, if_match, body.clone(), self.fresh())?;
-            let body = serde_json::to_vec(&after)?;
-            let change = Change::put(key(device), expect(present.as_ref()), body);
-            if !self.commit(vec![change]).await? {
+            let if_match = condition(before.is_some());
+            let after = Identity::put(before, device, &if_match, body.clone(), self.fresh())?;
+            let json = serde_json::to_vec(&after)?;
+            let mut changes = vec![Change::put(key(device), expect(present.as_ref()), json)];
+            let twin = self.twin_beside(before, &after, content)?;
+            let (twin, desired) =
+                twin.map_or((None, None), |(change, desired)| (Some(change), desired));
+            changes.extend(twin);
+            if !self.commit(changes).await? {
                 continue;
             }
             self.count(before.map(|identity| identity.status), Some(after.status));
             return Ok(Written {
                 device: self.answer(&after)?,
                 shut_out: after.status == Status::Disabled,
+                desired,
             });
         }
     }
@@ -105,6 +132,7 @@ impl Registry {
             let changes = vec![
                 Change::delete(key(device), expect(present.as_ref())),
                 Live::erase(device),
+                twins::erase(device),
             ];
             if !self.commit(changes).await? {
                 continue;

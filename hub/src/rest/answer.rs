@@ -48,11 +48,15 @@ pub fn error(error: &Error, request: Uuid, now: SystemTime) -> Response {
         exception_message: String,
     }
     let code = error.code();
-    let envelope = Envelope {
-        message: format!("ErrorCode:{};{error}", code.name()),
-        exception_message: tracking(request, now),
+    let body = match error {
+        // Of many items each has its own error.
+        Error::Bulk(result) => serde_json::to_vec(result),
+        error => serde_json::to_vec(&Envelope {
+            message: format!("ErrorCode:{};{error}", code.name()),
+            exception_message: tracking(request, now),
+        }),
     };
-    let body = serde_json::to_vec(&envelope).expect("two texts are JSON");
+    let body = body.expect("texts and numbers are JSON");
     let mut response = Response::new(Body::from(body));
     *response.status_mut() =
         StatusCode::from_u16(code.status()).expect("every number begins with an HTTP status");

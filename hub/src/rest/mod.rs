@@ -4,11 +4,13 @@
 //! May not enter: rules of the registry, of tokens, of the event log.
 
 mod answer;
+mod bulk;
 mod events;
 mod lines;
 mod paths;
 mod refusals;
 mod registry;
+mod twins;
 
 use std::sync::Arc;
 
@@ -122,6 +124,10 @@ impl Rest {
             (&Method::GET, Route::Device(id)) => self.read(&id),
             (&Method::PUT, Route::Device(id)) => self.put(&id, &head.headers, body).await,
             (&Method::DELETE, Route::Device(id)) => self.delete(&id, &head.headers).await,
+            (&Method::POST, Route::Bulk) => self.bulk(body).await,
+            (&Method::GET, Route::Twin(id)) => self.read_twin(&id),
+            (&Method::PATCH, Route::Twin(id)) => self.patch_twin(&id, &head.headers, body).await,
+            (&Method::PUT, Route::Twin(id)) => self.replace_twin(&id, &head.headers, body).await,
             (&Method::GET, Route::DeviceStatistics) => answer::json(&self.registry.statistics()),
             (&Method::GET, Route::ServiceStatistics) => {
                 answer::json(&self.registry.service_statistics())

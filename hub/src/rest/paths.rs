@@ -10,10 +10,14 @@ use azimuth_wire::policy::HubRights;
 /// What a request is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Route {
-    /// `/devices`
+    /// `/devices`, read
     Devices,
+    /// `/devices`, many written at once
+    Bulk,
     /// `/devices/{id}`, the id not yet checked.
     Device(String),
+    /// `/twins/{id}`, the id not yet checked.
+    Twin(String),
     /// `/statistics/devices`
     DeviceStatistics,
     /// `/statistics/service`
@@ -34,7 +38,7 @@ impl Route {
         let lower: Vec<String> = segments.iter().map(|s| s.to_ascii_lowercase()).collect();
         let words: Vec<&str> = lower.iter().map(String::as_str).collect();
         match words[..] {
-            ["devices"] if method == Method::POST => Self::NotSimulated("bulk operations"),
+            ["devices"] if method == Method::POST => Self::Bulk,
             ["devices"] => Self::Devices,
             ["devices", "query"] if method == Method::POST => Self::NotSimulated("queries"),
             ["devices", _] => Self::Device(segments.get(1).cloned().unwrap_or_default()),
@@ -53,7 +57,8 @@ impl Route {
             ["$iothub", "websocket"] => Self::DeviceSide("MQTT over WebSocket"),
             ["statistics", "devices"] => Self::DeviceStatistics,
             ["statistics", "service"] => Self::ServiceStatistics,
-            ["twins", ..] => Self::NotSimulated("device twins and direct methods"),
+            ["twins", _] => Self::Twin(segments.get(1).cloned().unwrap_or_default()),
+            ["twins", ..] => Self::NotSimulated("module twins and direct methods"),
             ["jobs", ..] => Self::NotSimulated("jobs"),
             ["configurations", ..] => Self::NotSimulated("configurations"),
             ["digitaltwins", ..] => Self::NotSimulated("digital twins"),
@@ -74,7 +79,8 @@ impl Route {
             Self::Devices | Self::Device(_) | Self::DeviceStatistics | Self::ServiceStatistics => {
                 READ
             }
-            Self::Events | Self::Refusals => HubRights::ServiceConnect,
+            Self::Bulk => HubRights::RegistryWrite,
+            Self::Twin(_) | Self::Events | Self::Refusals => HubRights::ServiceConnect,
             Self::NotSimulated(_) | Self::DeviceSide(_) | Self::Unknown => HubRights::default(),
         }
     }

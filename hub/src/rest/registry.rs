@@ -8,6 +8,7 @@ use azimuth_broker::{CloseReason, Owner};
 use azimuth_wire::DeviceId;
 use azimuth_wire::etag::IfMatch;
 use azimuth_wire::registry::DeviceBody;
+use bytes::Bytes;
 
 use super::{Rest, answer, header, paths};
 use crate::error::Error;
@@ -37,13 +38,10 @@ impl Rest {
         body: Body,
     ) -> Result<Response, Error> {
         let id = device_id(id)?;
-        let json = to_bytes(body, BODY_LIMIT).await;
-        let json = json.map_err(|_| Error::BodyTooLarge(BODY_LIMIT))?;
-        let body = DeviceBody::parse(&json)?;
+        let body = DeviceBody::parse(&whole(body, BODY_LIMIT).await?)?;
         let written = self.registry.put(&id, &if_match(headers), body).await?;
         if written.shut_out {
-            let reason = CloseReason::Removed("the device was disabled");
-            self.presence.close(&Owner::new(id.as_str()), reason);
+            self.shut_out(&id);
         }
         answer::with_etag(&written.device, &written.device.etag)
     }
@@ -51,17 +49,32 @@ impl Rest {
     pub(super) async fn delete(&self, id: &str, headers: &HeaderMap) -> Result<Response, Error> {
         let id = device_id(id)?;
         self.registry.delete(&id, &if_match(headers)).await?;
+        self.forget(&id);
+        Ok(answer::empty())
+    }
+
+    pub(super) fn shut_out(&self, id: &DeviceId) {
+        let reason = CloseReason::Removed("the device was disabled");
+        self.presence.close(&Owner::new(id.as_str()), reason);
+    }
+
+    pub(super) fn forget(&self, id: &DeviceId) {
         let reason = CloseReason::Removed("the device was deleted");
         self.presence.forget(&Owner::new(id.as_str()), reason);
-        Ok(answer::empty())
     }
 }
 
-fn device_id(text: &str) -> Result<DeviceId, Error> {
+/// The bytes of a body, up to a limit.
+pub(super) async fn whole(body: Body, limit: usize) -> Result<Bytes, Error> {
+    let bytes = to_bytes(body, limit).await;
+    bytes.map_err(|_| Error::BodyTooLarge(limit))
+}
+
+pub(super) fn device_id(text: &str) -> Result<DeviceId, Error> {
     let id = text.parse();
     id.map_err(|invalid: azimuth_wire::device_id::InvalidId| Error::Argument(invalid.to_string()))
 }
 
-fn if_match(headers: &HeaderMap) -> IfMatch {
+pub(super) fn if_match(headers: &HeaderMap) -> IfMatch {
     IfMatch::parse(header(headers, &IF_MATCH))
 }

@@ -1,6 +1,7 @@
 //! The hub through its two doors, without sockets, in made-up time.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
+mod bulk;
 mod certificates;
 mod desk;
 mod device_tokens;
@@ -9,3 +10,4 @@ mod messages;
 mod refusals;
 mod registry;
 mod service_tokens;
+mod twins;

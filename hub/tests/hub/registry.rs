@@ -305,19 +305,18 @@ async fn what_is_not_simulated_says_so_and_versions_are_asked_for() {
     let rows = [
         (
             Method::POST,
-            "/devices",
-            VERSION,
-            404,
-            "FeatureNotSupported",
-        ),
-        (
-            Method::POST,
             "/devices/query",
             VERSION,
             404,
             "FeatureNotSupported",
         ),
-        (Method::GET, "/twins/d", VERSION, 404, "FeatureNotSupported"),
+        (
+            Method::GET,
+            "/twins/d/modules/m",
+            VERSION,
+            404,
+            "FeatureNotSupported",
+        ),
         (
             Method::POST,
             "/twins%2Fd%2Fmethods",

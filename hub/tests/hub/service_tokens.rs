@@ -86,9 +86,13 @@ async fn each_route_asks_for_its_right() {
         (Method::GET, "/azimuth/refusals", "service iothubowner"),
         (
             Method::GET,
-            "/twins/d",
+            "/jobs",
             "registryRead registryReadWrite iothubowner service device",
         ),
+        (Method::GET, "/twins/d", "service iothubowner"),
+        (Method::PATCH, "/twins/d", "service iothubowner"),
+        (Method::PUT, "/twins/d", "service iothubowner"),
+        (Method::POST, "/devices", "registryReadWrite iothubowner"),
     ];
     for (method, path, holders) in rows {
         for (policy, _) in HUB_POLICIES {

@@ -3,10 +3,11 @@
 //! Member names and enumerated values are matched without regard to case; unknown members are
 //! ignored, and so is everything that only the hub writes.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::{InvalidThumbprint, Status, Thumbprint};
 use crate::key::{InvalidKey, SymmetricKey};
+use crate::members::{Members, expected};
 
 /// What a client wants an identity to be. An update replaces everything.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,7 +66,10 @@ impl DeviceBody {
         let Value::Object(members) = &value else {
             return Err(expected("the body", "an object"));
         };
-        let members = Members(members);
+        Self::of(&Members(members))
+    }
+
+    pub(super) fn of(members: &Members<'_>) -> Result<Self, InvalidBody> {
         let status_reason = members.text("statusReason")?.map(ToOwned::to_owned);
         if let Some(length) = status_reason.as_ref().map(|text| text.chars().count())
             && length > 128
@@ -150,64 +154,6 @@ fn key(text: &str) -> Result<SymmetricKey, InvalidBody> {
         InvalidKey::NotBase64 => InvalidBody::KeyNotBase64,
         InvalidKey::Length(_) => InvalidBody::KeyLength,
     })
-}
-
-/// An object whose members are found without regard to case. Null is as good as absent.
-struct Members<'a>(&'a Map<String, Value>);
-
-impl<'a> Members<'a> {
-    fn value(&self, name: &str) -> Option<&'a Value> {
-        let any_case = || {
-            let mut members = self.0.iter();
-            members.find_map(|(known, value)| known.eq_ignore_ascii_case(name).then_some(value))
-        };
-        let found = self.0.get(name).or_else(any_case);
-        found.filter(|value| !value.is_null())
-    }
-
-    fn text(&self, name: &'static str) -> Result<Option<&'a str>, InvalidBody> {
-        let Some(value) = self.value(name) else {
-            return Ok(None);
-        };
-        let text = value.as_str().ok_or_else(|| expected(name, "a text"))?;
-        Ok(Some(text))
-    }
-
-    fn filled(&self, name: &'static str) -> Result<Option<&'a str>, InvalidBody> {
-        Ok(self.text(name)?.filter(|text| !text.is_empty()))
-    }
-
-    fn flag(&self, name: &'static str) -> Result<bool, InvalidBody> {
-        match self.value(name) {
-            None => Ok(false),
-            Some(value) => value
-                .as_bool()
-                .ok_or_else(|| expected(name, "true or false")),
-        }
-    }
-
-    fn object(&self, name: &'static str) -> Result<Option<Members<'a>>, InvalidBody> {
-        match self.value(name) {
-            None => Ok(None),
-            Some(Value::Object(members)) => Ok(Some(Members(members))),
-            Some(_) => Err(expected(name, "an object")),
-        }
-    }
-
-    fn texts(&self, name: &'static str) -> Result<Vec<String>, InvalidBody> {
-        let wrong = || expected(name, "an array of texts");
-        let Some(value) = self.value(name) else {
-            return Ok(Vec::new());
-        };
-        let items = value.as_array().ok_or_else(wrong)?.iter();
-        items
-            .map(|item| item.as_str().map(ToOwned::to_owned).ok_or_else(wrong))
-            .collect()
-    }
-}
-
-fn expected(member: &'static str, expected: &'static str) -> InvalidBody {
-    InvalidBody::Member { member, expected }
 }
 
 #[cfg(test)]

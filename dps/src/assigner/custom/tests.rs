@@ -118,6 +118,51 @@ async fn the_webhook_chooses_and_its_payload_goes_to_the_device_each_time() {
     assert!(works.kinds().is_empty());
 }
 
+/// In place of the enrollment's where the device begins or begins anew, and of no account elsewhere.
+#[tokio::test]
+async fn the_webhook_may_say_what_the_device_begins_with() {
+    let trust = Trust::new();
+    let (a, b) = hubs(&trust).await;
+    let works = Works::open(trust, &[a.link(), b.link()]).await;
+    let webhook = StubWebhook::start().await;
+    let asking = |migrate_device_data| {
+        let mut job = asking(&works, "dev-1", &webhook.url);
+        let terms = Arc::get_mut(&mut job.terms).unwrap();
+        terms.initial_twin = Some(json!({ "tags": { "from": "enrollment" } }));
+        terms.reprovision = Some(ReprovisionPolicy {
+            update_hub_assignment: true,
+            migrate_device_data,
+        });
+        job
+    };
+    let from = |hub: &StubHub| hub.devices.lock()["dev-1"].1["tags"]["from"].clone();
+    let twin = |from: &str| json!({ "tags": { "from": from } });
+    let rows = [
+        (&a, twin("webhook"), true, "webhook"),
+        (&a, twin("ignored"), true, "webhook"),
+        (&b, twin("ignored"), true, "webhook"),
+        (&a, twin("again"), false, "again"),
+        (&b, Value::Null, false, "enrollment"),
+    ];
+    for (hub, twin, migrate, left) in rows {
+        webhook.says(
+            200,
+            json!({ "iotHubHostName": hub.host, "initialTwin": twin }),
+        );
+        let state = works.submit(asking(migrate)).await;
+        assert_eq!(state.assigned_hub.as_ref(), Some(&hub.host));
+        assert_eq!(from(hub), left, "{twin}");
+    }
+    webhook.says(
+        200,
+        json!({ "iotHubHostName": a.host, "initialTwin": { "tags": 7 } }),
+    );
+    let state = works.submit(asking(false)).await;
+    assert_eq!(state.error_code, Some(400_004));
+    assert_eq!(works.kinds(), ["initial-twin"]);
+    assert!(b.has("dev-1"), "a failed registration moves nobody");
+}
+
 #[tokio::test]
 async fn each_way_a_webhook_fails_is_told_to_the_device_and_recorded() {
     let trust = Trust::new();
