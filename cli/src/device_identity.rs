@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::dps::listing::{Table, cell};
 use crate::dps::{self, Ask};
 use crate::endpoint::Open;
-use crate::follow::Target;
+use crate::follow::{Target, print_line};
 
 /// Lists, shows, disables and deletes the devices of a hub that runs.
 #[derive(Debug, Args)]
@@ -133,12 +133,11 @@ fn print_all(devices: &mut Value, as_json: bool) -> anyhow::Result<()> {
         for device in found {
             device["authentication"]["symmetricKey"] = Value::Null;
         }
-        println!("{}", serde_json::to_string_pretty(devices)?);
-        return Ok(());
+        return print_line(serde_json::to_string_pretty(devices)?);
     }
     let rows: Vec<_> = found.iter().map(row).collect();
     let lines = Table::of(COLUMNS).lines(&rows);
-    lines.iter().for_each(|line| println!("{line}"));
+    lines.iter().try_for_each(print_line)?;
     if rows.len() >= MOST {
         eprintln!("  ! only {MOST} devices are listed, there may be more");
     }

@@ -303,7 +303,8 @@ pub async fn follow(
     Ok(())
 }
 
-fn print_line(line: String) -> anyhow::Result<()> {
+/// A line that somebody reads, or an error: who pipes into `head` reads no further.
+pub fn print_line(line: impl std::fmt::Display) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{line}")?;
     Ok(out.flush()?)

@@ -140,9 +140,16 @@ fn main() -> ExitCode {
         });
     match outcome {
         Ok(code) => code,
+        // Who pipes into `head` has what they wanted.
+        Err(error) if reads_no_further(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("azimuth: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn reads_no_further(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<std::io::Error>();
+    error.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }

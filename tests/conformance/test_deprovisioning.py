@@ -357,3 +357,11 @@ def test_a_list_is_read_to_its_last_page(system):
     assert [name for name in listed if name.startswith("page-")] == names
     listed = json.loads(system.done("enrollment", "list", "--json"))
     assert [one["registrationId"] for one in listed if one["registrationId"].startswith("page-")] == names
+    # Who pipes into `head` reads no further, and that is no error.
+    for flags in ([], ["--json"]):
+        command = [BINARY, "--data", str(system.folder / "data"), "dps", "enrollment", "list", *flags]
+        lister = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        lister.stdout.readline()
+        lister.stdout.close()
+        assert (lister.wait(30), lister.stderr.read()) == (0, "")
+        lister.stderr.close()

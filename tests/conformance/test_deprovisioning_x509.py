@@ -71,9 +71,9 @@ for line in sys.stdin:
 class Boot:
     """A device that was switched on."""
 
-    def __init__(self, system, name):
+    def __init__(self, system, name, stem=None):
         self.name = name
-        files = [str(system.shelf / f"{name}{ending}") for ending in (".chain.pem", ".key")]
+        files = [str(system.shelf / f"{stem or name}{ending}") for ending in (".chain.pem", ".key")]
         self.process = subprocess.Popen(
             [sys.executable, "-c", FIRMWARE, DPS, system.connect["dps"]["id_scope"], name, *files, system.ca],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
@@ -181,6 +181,22 @@ def test_an_individual_entry_is_disabled_for_a_time_or_deleted(factory):
     said = factory.done("enrollment", "delete", name)
     assert f"its device stays in {hub}" in said
     factory.knows_nothing_of(name)
+
+
+def test_two_certificates_count_while_one_takes_over_from_the_other(factory):
+    name = factory.leaf()
+    factory.certs("leaf", name, "--out", f"{name}-next")
+    factory.done("enrollment", "create", name, "--certificate", factory.pem(name))
+
+    def comes_in(stem):
+        device = Boot(factory, name, stem)
+        device.off()
+        return "hub" in device.told
+    assert (comes_in(name), comes_in(f"{name}-next")) == (True, False)
+    factory.done("enrollment", "update", name, "--secondary-certificate", factory.pem(f"{name}-next"))
+    assert (comes_in(name), comes_in(f"{name}-next")) == (True, True)
+    factory.done("enrollment", "update", name, "--certificate", factory.pem(f"{name}-next"))
+    assert (comes_in(name), comes_in(f"{name}-next")) == (False, True)
 
 
 def test_deleted_it_may_re_enroll_through_a_group_of_its_chain_and_disabled_it_may_not(factory):
@@ -300,6 +316,10 @@ def test_a_device_is_barred_before_it_ever_registers(factory):
     assert status == 1 and f"is a certificate of `{line}`, not of {name}" in said, said
     said = factory.done("deprovision", "--registration", name, "--certificate", factory.pem(name))
     assert f"hub  {name} was never assigned to one" in said, said
+    factory.bars(name)
+    # "Create a disabled individual enrollment for its leaf (device) certificate."
+    name = factory.leaf(line)
+    factory.done("enrollment", "create", name, "--certificate", factory.pem(name), "--status", "disabled")
     factory.bars(name)
 
 

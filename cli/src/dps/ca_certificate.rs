@@ -17,6 +17,7 @@ use super::listing::{Table, cell};
 use super::{Ask, Target, path};
 use crate::config::Config;
 use crate::endpoint::Open;
+use crate::follow::print_line;
 use crate::hierarchy::signer;
 
 /// Uploads, verifies, lists, shows and deletes the CA certificates that chains of devices lead to.
@@ -236,12 +237,11 @@ fn flat(answer: &Value) -> Value {
 
 fn print_all(all: &Value, as_json: bool) -> anyhow::Result<()> {
     if as_json {
-        println!("{}", serde_json::to_string_pretty(all)?);
-        return Ok(());
+        return print_line(serde_json::to_string_pretty(all)?);
     }
     let rows: Vec<_> = all.as_array().into_iter().flatten().map(row).collect();
     let lines = Table::of(COLUMNS).lines(&rows);
-    lines.iter().for_each(|line| println!("{line}"));
+    lines.iter().try_for_each(print_line)?;
     Ok(())
 }
 

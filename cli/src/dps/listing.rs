@@ -2,11 +2,14 @@
 //!
 //! Written as it comes, so that a long list needs no memory. What may not enter: which columns.
 
+use std::io::{Write, stdout};
+
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::Ask;
 use crate::endpoint::Open;
+use crate::follow::print_line;
 
 /// Reads page after page of a query.
 #[derive(Debug)]
@@ -68,20 +71,21 @@ pub async fn print<const N: usize>(
         let mut before = "[\n";
         while let Some(page) = pages.next(dps).await? {
             for item in page {
-                print!("{before}{}", serde_json::to_string_pretty(&item)?);
+                // What comes next says whether a comma follows.
+                write!(
+                    stdout().lock(),
+                    "{before}{}",
+                    serde_json::to_string_pretty(&item)?
+                )?;
                 before = ",\n";
             }
         }
-        println!("{}]", if before == ",\n" { "\n" } else { "[" });
-        return Ok(());
+        return print_line(if before == ",\n" { "\n]" } else { "[]" });
     }
     let mut table = Table::of(columns);
     while let Some(page) = pages.next(dps).await? {
         let rows: Vec<_> = page.iter().map(row).collect();
-        table
-            .lines(&rows)
-            .iter()
-            .for_each(|line| println!("{line}"));
+        table.lines(&rows).iter().try_for_each(print_line)?;
     }
     Ok(())
 }
