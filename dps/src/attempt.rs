@@ -210,13 +210,13 @@ pub struct Weighed {
     pub weight: Option<u16>,
     /// Why it could not be chosen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub out: Option<Out>,
+    pub excluded: Option<Exclusion>,
 }
 
 /// Why a hub could not be chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub enum Out {
+pub enum Exclusion {
     /// The enrollment names other hubs in `iotHubs`.
     NotNamed,
     /// Its link has `applyAllocationPolicy` false, and the enrollment does not name it.
@@ -368,7 +368,7 @@ mod tests {
             host: format!("{host}.azure-devices.net"),
             latency: Some(latency),
             weight: Some(1),
-            out: None,
+            excluded: None,
         };
         let attempt = Attempt {
             proof: Proof::Token(TokenProof {

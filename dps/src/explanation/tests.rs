@@ -254,7 +254,14 @@ fn each_end_has_its_sentences() {
     };
     let unreachable = HubAnswer::Unreachable("it answered 503".into());
     type Row = (House, Standing, &'static [&'static str]);
-    let rows: [Row; 8] = [
+    let rows: [Row; 9] = [
+        (
+            House::new()
+                .assigned(None, primary())
+                .refused(9, 202, "it is asked again"),
+            Standing::Assigned,
+            &["was assigned to"],
+        ),
         (
             House::new().failed(401_002, "Unauthorized", with(HubAnswer::Refused(401), 1)),
             Standing::Failed,
