@@ -6,6 +6,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use azimuth_wire::EnrollmentGroupId;
 use azimuth_wire::enrollment::AllocationPolicy;
 use azimuth_wire::sas::Signer;
 use dashmap::DashMap;
@@ -323,19 +324,31 @@ pub enum Written {
 ///
 /// No more than are under way at once; one that is answered at once is never here.
 #[derive(Debug, Default)]
-pub struct Waiting(DashMap<Box<str>, Attempt>);
+pub struct Waiting(DashMap<Box<str>, Waits>);
+
+/// One of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waits {
+    /// The group that took the device; there is no record yet that would name it.
+    pub group: Option<EnrollmentGroupId>,
+    pub attempt: Attempt,
+}
 
 impl Waiting {
-    pub fn is(&self, key: &str, attempt: &Attempt) {
-        self.0.insert(key.into(), attempt.clone());
+    pub fn is(&self, key: &str, group: Option<&EnrollmentGroupId>, attempt: &Attempt) {
+        let waits = Waits {
+            group: group.cloned(),
+            attempt: attempt.clone(),
+        };
+        self.0.insert(key.into(), waits);
     }
 
     pub fn is_over(&self, key: &str) {
         self.0.remove(key);
     }
 
-    pub fn of(&self, key: &str) -> Option<Attempt> {
-        self.0.get(key).map(|attempt| attempt.clone())
+    pub fn of(&self, key: &str) -> Option<Waits> {
+        self.0.get(key).map(|waits| waits.clone())
     }
 }
 

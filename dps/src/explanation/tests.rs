@@ -11,7 +11,7 @@ use crate::allocation::Applicant;
 use crate::allocation::weighed::weigh;
 use crate::attempt::{
     Allocation, AtHub, Because, CertificateProof, Fate, Few, HubAnswer, Known, Left, Proof, Slot,
-    TokenProof, Written,
+    TokenProof, Waits, Written,
 };
 use crate::registration::{self, Outcome, decide};
 
@@ -22,7 +22,7 @@ const WEST: &str = "west.azure-devices.net";
 struct House {
     id: RegistrationId,
     record: Option<Record>,
-    waiting: Option<Attempt>,
+    waiting: Option<Waits>,
     individual: Option<IndividualEnrollment>,
     groups: Vec<Arc<EnrollmentGroup>>,
     ledger: Ledger,
@@ -319,12 +319,16 @@ fn each_end_has_its_sentences() {
         ),
         (
             House {
-                waiting: Some(with(unreachable, 2)),
+                waiting: Some(Waits {
+                    group: Some("fleet".parse().unwrap()),
+                    attempt: with(unreachable, 2),
+                }),
                 ..House::new().refused(1, 202, "it is asked again")
             },
             Standing::Assigning,
             &[
                 "is being assigned, and waits for east.azure-devices.net.",
+                "The enrollment group fleet took the device.",
                 "It was asked 2 times",
             ],
         ),
