@@ -55,7 +55,7 @@ pub struct Why {
     #[arg(value_name = "WHO")]
     who: Option<String>,
     /// Instead: why this registration got the hub it has, or none, step by step
-    #[arg(long, value_name = "ID", conflicts_with_all = ["who", "follow", "service", "hub"])]
+    #[arg(long, value_name = "ID", conflicts_with_all = ["who", "follow", "service"])]
     registration: Option<String>,
     /// Connection string of the DPS, with --registration, instead of what the data folder knows
     #[arg(

@@ -247,7 +247,7 @@ impl Assigner {
     /// What can be told of a registration that is not over yet.
     fn waits(&self, job: &Job, attempt: &mut Attempt) {
         attempt.milliseconds = self.milliseconds(job);
-        self.waiting.is(&job.key, attempt);
+        self.waiting.is(&job.key, job.terms.group.as_ref(), attempt);
     }
 
     fn milliseconds(&self, job: &Job) -> u64 {

@@ -6,6 +6,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use azimuth_wire::EnrollmentGroupId;
 use azimuth_wire::enrollment::AllocationPolicy;
 use azimuth_wire::sas::Signer;
 use dashmap::DashMap;
@@ -212,17 +213,17 @@ pub struct Weighed {
     pub weight: Option<u16>,
     /// Why it could not be chosen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub out: Option<Out>,
+    pub excluded: Option<Exclusion>,
 }
 
 /// Why a hub could not be chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub enum Out {
+pub enum Exclusion {
     /// The enrollment names other hubs in `iotHubs`.
     NotNamed,
     /// Its link has `applyAllocationPolicy` false, and the enrollment does not name it.
-    Excluded,
+    KeptOut,
     /// The enrollment names it, but it is not linked.
     NotLinked,
     /// The device may not leave the hub it has.
@@ -324,19 +325,31 @@ pub enum Written {
 ///
 /// No more than are under way at once; one that is answered at once is never here.
 #[derive(Debug, Default)]
-pub struct Waiting(DashMap<Box<str>, Attempt>);
+pub struct Waiting(DashMap<Box<str>, Waits>);
+
+/// One of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waits {
+    /// The group that took the device; there is no record yet that would name it.
+    pub group: Option<EnrollmentGroupId>,
+    pub attempt: Attempt,
+}
 
 impl Waiting {
-    pub fn is(&self, key: &str, attempt: &Attempt) {
-        self.0.insert(key.into(), attempt.clone());
+    pub fn is(&self, key: &str, group: Option<&EnrollmentGroupId>, attempt: &Attempt) {
+        let waits = Waits {
+            group: group.cloned(),
+            attempt: attempt.clone(),
+        };
+        self.0.insert(key.into(), waits);
     }
 
     pub fn is_over(&self, key: &str) {
         self.0.remove(key);
     }
 
-    pub fn of(&self, key: &str) -> Option<Attempt> {
-        self.0.get(key).map(|attempt| attempt.clone())
+    pub fn of(&self, key: &str) -> Option<Waits> {
+        self.0.get(key).map(|waits| waits.clone())
     }
 }
 
@@ -369,7 +382,7 @@ mod tests {
             host: format!("{host}.azure-devices.net"),
             latency: Some(latency),
             weight: Some(1),
-            out: None,
+            excluded: None,
         };
         let attempt = Attempt {
             proof: Proof::Token(TokenProof {

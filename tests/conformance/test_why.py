@@ -1,13 +1,18 @@
 """`azimuth why --registration` says of each device why it has the hub it has, or none."""
 
+import base64
+import hashlib
+import hmac
 import json
+import re
 import threading
 import uuid
+from types import SimpleNamespace
 
 import pytest
 from azure.iot.device import ProvisioningDeviceClient
 from conftest import eventually
-from test_allocation import Rest, System, name
+from test_allocation import DPS, WEST, Rest, System, name
 from test_custom_allocation import webhook  # noqa: F401  a fixture
 from test_device_https import Device as HttpsDevice
 from test_x509 import fresh, workshop  # noqa: F401  a fixture
@@ -212,6 +217,33 @@ def test_only_who_may_read_enrollments_is_told(simulator):
     assert (status, body["errorCode"]) == (401, 401002)
 
 
+def refused_by_a_hub(system):
+    """A hub that was not there when it was linked, with a key that it does not take."""
+    link = system.parts["west"].connection_string
+    wrong = re.sub("SharedAccessKey=.*", f"SharedAccessKey={OTHER_KEY}", link)
+    system.parts["west"].stop()
+    status, answer = system.dps("PUT", f"/azimuth/linkedHubs/{name('west')}", {
+        "connectionString": wrong.replace(f"HostName={WEST}", f"HostName={name('west')}"),
+        "location": "westus", "dialAddress": WEST}, If_Match="*")
+    assert status == 200 and "cannot be reached" in answer["warning"], answer
+    system.parts["west"].start()
+    group = system.group("wrong", allocationPolicy="static", iotHubs=[name("west")])
+    device = SimpleNamespace(ca=system.ca, connect={"dps": {"address": DPS, "id_scope": "0ne00002193"}})
+    digest = hmac.new(base64.b64decode(group.key), b"wrong-1", hashlib.sha256).digest()
+    _, body = HttpsDevice(device, "wrong-1", base64.b64encode(digest).decode()).provision()
+    state = body["registrationState"]
+    assert (body["status"], state["errorCode"]) == ("failed", 401002)
+    # The hub's own words, as JSON in a text: the form in which Azure hands them on.
+    words = json.loads(state["errorMessage"])
+    assert list(words) == ["Message", "ExceptionMessage"]
+    assert words["Message"].startswith("ErrorCode:IotHubUnauthorizedAccess;")
+    assert words["ExceptionMessage"].startswith("Tracking ID:")
+    text = system.command("why", "--registration", "wrong-1")
+    has(text, "The registration of wrong-1 failed at ", f"{name('west')} refused the key of its link (401).",
+        "hub-key-refused (response 200)")
+    assert OTHER_KEY not in text
+
+
 def test_a_hub_that_is_down_is_named_as_long_as_it_is(tmp_path):
     system = System(tmp_path)
     try:
@@ -232,6 +264,7 @@ def test_a_hub_that_is_down_is_named_as_long_as_it_is(tmp_path):
         devices.join(60)
         assert outcome == [[name("west")]]
         has(told("down-1"), f"down-1 was assigned to {name('west')} at ", "It was asked ", " times in ")
+        refused_by_a_hub(system)
         # What is kept of a registration is there when the DPS comes back.
         before = told("kept-1")
         system.parts["dps"].stop(9)

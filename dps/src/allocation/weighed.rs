@@ -6,7 +6,7 @@ use azimuth_broker::Regions;
 use azimuth_wire::enrollment::AllocationPolicy;
 
 use super::{Applicant, Candidate};
-use crate::attempt::{Out, Weighed};
+use crate::attempt::{Exclusion, Weighed};
 
 /// Hubs that are told of one registration.
 pub const MOST: usize = 8;
@@ -24,11 +24,11 @@ pub fn weigh(
     let is_named = |host: &str| named.iter().any(|name| name.eq_ignore_ascii_case(host));
     let is_linked = |host: &str| linked.iter().any(|hub| hub.host.eq_ignore_ascii_case(host));
     let out = |hub: &Candidate<'_>| match policy {
-        _ if !named.is_empty() => (!is_named(hub.host)).then_some(Out::NotNamed),
+        _ if !named.is_empty() => (!is_named(hub.host)).then_some(Exclusion::NotNamed),
         // A webhook may choose those as well.
         AllocationPolicy::Custom => None,
         AllocationPolicy::Hashed | AllocationPolicy::GeoLatency | AllocationPolicy::Static => {
-            (!hub.apply_allocation_policy).then_some(Out::Excluded)
+            (!hub.apply_allocation_policy).then_some(Exclusion::KeptOut)
         }
     };
     let by_latency = policy == AllocationPolicy::GeoLatency;
@@ -54,13 +54,13 @@ pub fn weigh(
         host: name.clone(),
         latency: None,
         weight: None,
-        out: Some(Out::NotLinked),
+        excluded: Some(Exclusion::NotLinked),
     });
     let weighed = seen.into_iter().map(|(hub, latency, out)| Weighed {
         host: hub.host.to_owned(),
         latency,
         weight: (even && out.is_none()).then_some(hub.weight),
-        out,
+        excluded: out,
     });
     let hubs: Vec<_> = weighed.chain(gone).take(MOST).collect();
     let more = all - hubs.len();
@@ -98,7 +98,9 @@ mod tests {
         let one = |hub: &Weighed| {
             let number = |value: Option<u32>| value.map_or("-".into(), |value| value.to_string());
             let (latency, weight) = (number(hub.latency), number(hub.weight.map(u32::from)));
-            let out = hub.out.map_or(String::new(), |out| format!(" {out:?}"));
+            let out = hub
+                .excluded
+                .map_or(String::new(), |out| format!(" {out:?}"));
             format!("{} {latency} {weight}{out}", hub.host)
         };
         hubs.iter().map(one).collect::<Vec<_>>().join("; ")

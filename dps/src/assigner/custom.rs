@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::{Assigner, Job, failed, no_hub};
 use crate::allocation::webhook::{self, Asking, Chosen, Custom, Failure, Verdict};
 use crate::allocation::{Applicant, Candidate};
-use crate::attempt::{Allocation, Attempt, Out};
+use crate::attempt::{Allocation, Attempt, Exclusion};
 use crate::attestation::Attested;
 use crate::explain;
 use crate::linked_hub::LinkedHub;
@@ -100,7 +100,7 @@ impl Assigner {
         let mut offered = self.weighed(job, AllocationPolicy::Custom, applicant, linked, None);
         for hub in offered.hubs.iter_mut().filter(|_| stays.is_some()) {
             let present = stays.is_some_and(|stays| stays.eq_ignore_ascii_case(&hub.host));
-            hub.out = (!present).then_some(Out::MayNotLeave);
+            hub.excluded = (!present).then_some(Exclusion::MayNotLeave);
         }
         offered.webhook = Some(webhook.chars().take(200).collect());
         offered

@@ -273,7 +273,7 @@ async fn a_hub_that_comes_back_is_found_again_and_one_that_does_not_fails_the_re
     };
     let waiting = tokio::time::timeout(SOON, told).await.unwrap();
     let unreachable = HubAnswer::Unreachable("it answered 503".into());
-    assert_eq!(at_hub(&waiting).0, unreachable);
+    assert_eq!(at_hub(&waiting.attempt).0, unreachable);
     assert!(works.assigner.operations.under_way("dev-2"));
     let state = works.result("dev-2", operation).await;
     assert!(!works.assigner.operations.under_way("dev-2"));

@@ -4,7 +4,7 @@ use azimuth_wire::enrollment::AllocationPolicy;
 
 use super::Facts;
 use crate::attempt::{
-    Allocation, AtHub, Attempt, Because, Fate, HubAnswer, Left, Out, Weighed, Written,
+    Allocation, AtHub, Attempt, Because, Exclusion, Fate, HubAnswer, Left, Weighed, Written,
 };
 
 /// The policy, and the hubs as it saw them.
@@ -60,12 +60,15 @@ pub fn table(allocation: &Allocation) -> Vec<String> {
     let chosen = |hub: &Weighed| allocation.chosen.as_ref() == Some(&hub.host);
     let row = |hub: &Weighed| {
         let mut words = Vec::new();
-        if allocation.policy == AllocationPolicy::GeoLatency && hub.out.is_none() {
+        if allocation.policy == AllocationPolicy::GeoLatency && hub.excluded.is_none() {
             let latency = hub.latency.map(|latency| format!("{latency} ms"));
             words.push(latency.unwrap_or_else(|| "latency unknown".into()));
         }
         words.extend(hub.weight.map(|weight| format!("weight {weight}")));
-        words.extend(hub.out.map(|out| format!("excluded: {}", excluded(out))));
+        words.extend(
+            hub.excluded
+                .map(|out| format!("excluded: {}", excluded(out))),
+        );
         if chosen(hub) {
             words.push("chosen".into());
         }
@@ -75,12 +78,12 @@ pub fn table(allocation: &Allocation) -> Vec<String> {
     hubs.iter().map(row).collect()
 }
 
-fn excluded(out: Out) -> &'static str {
+fn excluded(out: Exclusion) -> &'static str {
     match out {
-        Out::NotNamed => "the enrollment names other hubs in iotHubs",
-        Out::Excluded => "its link has applyAllocationPolicy false",
-        Out::NotLinked => "the enrollment names it, but it is not linked",
-        Out::MayNotLeave => "the device may not leave the hub it has",
+        Exclusion::NotNamed => "the enrollment names other hubs in iotHubs",
+        Exclusion::KeptOut => "its link has applyAllocationPolicy false",
+        Exclusion::NotLinked => "the enrollment names it, but it is not linked",
+        Exclusion::MayNotLeave => "the device may not leave the hub it has",
     }
 }
 

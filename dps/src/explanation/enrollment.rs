@@ -1,70 +1,39 @@
 //! Which enrollment took a device, which were passed over, and what of it the device's proof fits.
 
-use std::borrow::Cow;
+use azimuth_wire::EnrollmentGroupId;
 
 use super::Facts;
 use crate::attempt::{Attempt, CertificateProof, Few, Known, Proof, TokenProof};
-use crate::registration::Record;
-
-/// The enrollment that took a device.
-pub enum Taken<'a> {
-    Individual,
-    Group(Cow<'a, str>),
-    /// A group whose name is not known.
-    SomeGroup,
-}
-
-impl<'a> Taken<'a> {
-    pub fn by_record(record: Option<&'a Record>) -> Self {
-        match record.and_then(|record| record.group.as_ref()) {
-            Some(group) => Self::Group(group.as_str().into()),
-            None => Self::Individual,
-        }
-    }
-
-    /// Of a registration that is under way, which takes seconds: enrollments are as they were.
-    pub fn by_now(facts: &Facts<'a>) -> Self {
-        match (facts.individual, facts.groups) {
-            (Some(_), _) => Self::Individual,
-            (None, [only]) => Self::Group(only.enrollment_group_id.as_str().into()),
-            (None, _) => Self::SomeGroup,
-        }
-    }
-
-    fn name(&self) -> String {
-        match self {
-            Self::Individual => "the individual enrollment".into(),
-            Self::Group(group) => format!("the enrollment group {group}"),
-            Self::SomeGroup => "its enrollment group".into(),
-        }
-    }
-}
 
 /// The enrollment that decided, and those that did not.
-pub fn chosen(facts: &Facts<'_>, attempt: &Attempt, taken: &Taken<'_>) -> Vec<String> {
+pub fn chosen(
+    facts: &Facts<'_>,
+    attempt: &Attempt,
+    group: Option<&EnrollmentGroupId>,
+) -> Vec<String> {
     let id = facts.id;
     let mut lines = Vec::new();
-    match (&attempt.proof, taken) {
-        (_, Taken::Individual) => lines.push(format!(
+    match (&attempt.proof, group) {
+        (_, None) => lines.push(format!(
             "The individual enrollment {id} decided alone: where there is one, groups are not tried."
         )),
-        (Proof::Token(proof), _) => {
+        (Proof::Token(proof), Some(group)) => {
             lines.push(format!(
                 "There was no individual enrollment {id}, so the groups with symmetric keys were tried by their ids."
             ));
             lines.extend(passed(proof));
-            lines.push(format!("{} took the device.", capital(&taken.name())));
+            lines.push(format!("The enrollment group {group} took the device."));
         }
-        (Proof::Certificate(proof), _) => {
+        (Proof::Certificate(proof), Some(group)) => {
             lines.push(format!(
                 "There was no individual enrollment {id}, so the chain was followed up to the first certificate with a group."
             ));
-            lines.extend(met(proof, taken));
+            lines.extend(met(proof, group));
         }
         // There are no groups of TPMs.
         (Proof::Tpm, _) => {}
     }
-    lines.extend(since(facts, taken));
+    lines.extend(since(facts, group));
     lines
 }
 
@@ -74,7 +43,7 @@ fn passed(proof: &TokenProof) -> Option<String> {
     (!passed.is_empty()).then(sentence)
 }
 
-fn met(proof: &CertificateProof, taken: &Taken<'_>) -> Vec<String> {
+fn met(proof: &CertificateProof, group: &EnrollmentGroupId) -> Vec<String> {
     let Known::Group { at, above, .. } = &proof.known else {
         return Vec::new();
     };
@@ -85,8 +54,9 @@ fn met(proof: &CertificateProof, taken: &Taken<'_>) -> Vec<String> {
         lines.push(format!("Met without a group: {below}."));
     }
     let subject = names.get(*at).map_or("a certificate", String::as_str);
-    let group = capital(&taken.name());
-    lines.push(format!("{group} is anchored at {subject}, and decided."));
+    lines.push(format!(
+        "The enrollment group {group} is anchored at {subject}, and decided."
+    ));
     if !above.is_empty() {
         lines.push(format!(
             "Not asked, since the nearest to the device decides: {above}."
@@ -96,18 +66,17 @@ fn met(proof: &CertificateProof, taken: &Taken<'_>) -> Vec<String> {
 }
 
 /// What changed since then.
-fn since(facts: &Facts<'_>, taken: &Taken<'_>) -> Option<String> {
-    let is_here = match taken {
-        Taken::Individual => facts.individual.is_some(),
-        Taken::SomeGroup => true,
-        Taken::Group(id) => {
+fn since(facts: &Facts<'_>, group: Option<&EnrollmentGroupId>) -> Option<String> {
+    let is_here = match group {
+        None => facts.individual.is_some(),
+        Some(id) => {
             let mut groups = facts.groups.iter();
-            groups.any(|group| group.enrollment_group_id.as_str().eq_ignore_ascii_case(id))
+            groups.any(|group| group.enrollment_group_id == *id)
         }
     };
-    let sentence = match (is_here, taken, facts.individual) {
+    let sentence = match (is_here, group, facts.individual) {
         (false, _, _) => "It was deleted since: the device will not be let in by it again.",
-        (true, Taken::Group(_) | Taken::SomeGroup, Some(_)) => {
+        (true, Some(_), Some(_)) => {
             "There is an individual enrollment now, which will decide the next time."
         }
         (true, _, _) => return None,
@@ -116,16 +85,20 @@ fn since(facts: &Facts<'_>, taken: &Taken<'_>) -> Option<String> {
 }
 
 /// What the device proved, and with what.
-pub fn attestation(facts: &Facts<'_>, attempt: &Attempt, taken: &Taken<'_>) -> Vec<String> {
+pub fn attestation(
+    facts: &Facts<'_>,
+    attempt: &Attempt,
+    group: Option<&EnrollmentGroupId>,
+) -> Vec<String> {
     let id = facts.id;
     match &attempt.proof {
         Proof::Token(proof) => {
             let key = proof.key.name();
-            let sentence = match taken {
-                Taken::Individual => {
+            let sentence = match group {
+                None => {
                     format!("The token is signed with the {key} key of the individual enrollment.")
                 }
-                Taken::Group(_) | Taken::SomeGroup => {
+                Some(_) => {
                     let folded = id.folded();
                     let over = if proof.lower_case {
                         folded.as_str()
@@ -171,10 +144,4 @@ fn certificate(proof: &CertificateProof) -> Vec<String> {
     };
     lines.push("The device proved in the TLS handshake that it holds the key of its own.".into());
     lines
-}
-
-fn capital(text: &str) -> String {
-    let mut letters = text.chars();
-    let first = letters.next().map(|first| first.to_ascii_uppercase());
-    first.into_iter().chain(letters).collect()
 }

@@ -16,7 +16,7 @@ use serde::Serialize;
 use std::sync::Arc;
 
 use crate::allocation::Candidate;
-use crate::attempt::Attempt;
+use crate::attempt::{Attempt, Waits};
 use crate::registration::Record;
 
 /// All that is known of a registration id.
@@ -24,7 +24,7 @@ pub struct Facts<'a> {
     pub id: &'a RegistrationId,
     pub record: Option<&'a Record>,
     /// One that waits for a hub or a webhook at the moment.
-    pub waiting: Option<&'a Attempt>,
+    pub waiting: Option<&'a Waits>,
     pub under_way: bool,
     pub individual: Option<&'a IndividualEnrollment>,
     pub groups: &'a [Arc<EnrollmentGroup>],
@@ -78,7 +78,10 @@ pub fn of(facts: &Facts<'_>) -> Explanation {
     let (standing, answer) = standing(facts);
     let record = facts.record;
     let last = record.and_then(|record| record.attempt.as_deref());
-    let attempt = facts.waiting.or(last);
+    let (group, attempt) = match facts.waiting {
+        Some(waits) => (waits.group.as_ref(), Some(&waits.attempt)),
+        None => (record.and_then(|record| record.group.as_ref()), last),
+    };
     let mut sections = Vec::new();
     let mut section = |about, lines: Vec<String>| {
         if !lines.is_empty() {
@@ -86,15 +89,10 @@ pub fn of(facts: &Facts<'_>) -> Explanation {
         }
     };
     if let Some(attempt) = attempt {
-        let group = match facts.waiting {
-            // A registration that is not over has no record yet that would name its group.
-            Some(_) => enrollment::Taken::by_now(facts),
-            None => enrollment::Taken::by_record(record),
-        };
-        section("Enrollment", enrollment::chosen(facts, attempt, &group));
+        section("Enrollment", enrollment::chosen(facts, attempt, group));
         section(
             "Attestation",
-            enrollment::attestation(facts, attempt, &group),
+            enrollment::attestation(facts, attempt, group),
         );
         section("Allocation", allocation::choice(attempt));
         section("Registered before", allocation::fate(attempt));
@@ -119,7 +117,7 @@ pub fn of(facts: &Facts<'_>) -> Explanation {
 fn standing(facts: &Facts<'_>) -> (Standing, String) {
     let id = facts.id;
     if facts.waiting.is_some() || facts.under_way {
-        let answer = match facts.waiting.map(|attempt| &attempt.hub) {
+        let answer = match facts.waiting.map(|waits| &waits.attempt.hub) {
             Some(Some(hub)) => format!("{id} is being assigned, and waits for {}.", hub.host),
             Some(None) => format!("{id} is being assigned, and waits for its webhook."),
             None => format!("{id} is being assigned at this moment; ask again."),

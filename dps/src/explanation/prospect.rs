@@ -116,7 +116,7 @@ fn hub(facts: &Facts<'_>, terms: &Terms) -> Vec<String> {
         lines.push(format!("It would get {chosen}."));
         return lines;
     }
-    let open = allocation.hubs.iter().filter(|hub| hub.out.is_none());
+    let open = allocation.hubs.iter().filter(|hub| hub.excluded.is_none());
     let open: Few = open.map(|hub| &hub.host).collect();
     lines.push(match open.is_empty() {
         true => "No hub could be chosen: it would fail with 401001, IoTHub not found.".into(),

@@ -11,7 +11,7 @@ use crate::allocation::Applicant;
 use crate::allocation::weighed::weigh;
 use crate::attempt::{
     Allocation, AtHub, Because, CertificateProof, Fate, Few, HubAnswer, Known, Left, Proof, Slot,
-    TokenProof, Written,
+    TokenProof, Waits, Written,
 };
 use crate::registration::{self, Outcome, decide};
 
@@ -22,7 +22,7 @@ const WEST: &str = "west.azure-devices.net";
 struct House {
     id: RegistrationId,
     record: Option<Record>,
-    waiting: Option<Attempt>,
+    waiting: Option<Waits>,
     individual: Option<IndividualEnrollment>,
     groups: Vec<Arc<EnrollmentGroup>>,
     ledger: Ledger,
@@ -255,7 +255,14 @@ fn each_end_has_its_sentences() {
     };
     let unreachable = HubAnswer::Unreachable("it answered 503".into());
     type Row = (House, Standing, &'static [&'static str]);
-    let rows: [Row; 8] = [
+    let rows: [Row; 9] = [
+        (
+            House::new()
+                .assigned(None, primary())
+                .refused(9, 202, "it is asked again"),
+            Standing::Assigned,
+            &["was assigned to"],
+        ),
         (
             House::new().failed(401_002, "Unauthorized", with(HubAnswer::Refused(401), 1)),
             Standing::Failed,
@@ -313,12 +320,16 @@ fn each_end_has_its_sentences() {
         ),
         (
             House {
-                waiting: Some(with(unreachable, 2)),
+                waiting: Some(Waits {
+                    group: Some("fleet".parse().unwrap()),
+                    attempt: with(unreachable, 2),
+                }),
                 ..House::new().refused(1, 202, "it is asked again")
             },
             Standing::Assigning,
             &[
                 "is being assigned, and waits for east.azure-devices.net.",
+                "The enrollment group fleet took the device.",
                 "It was asked 2 times",
             ],
         ),
