@@ -1,11 +1,12 @@
 //! Twins through the hub's two doors.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::http::Method;
 use azimuth_broker::{Backend, Inward, Line, Outbound};
 use azimuth_hub::device::Principal;
-use azimuth_storage::{Change, Expect, Key};
+use azimuth_storage::{Change, Committed, Document, Error, Expect, Key, Page, Store};
 use bytes::Bytes;
 use serde_json::{Value, json};
 
@@ -157,6 +158,67 @@ async fn an_identity_from_before_there_were_twins_has_one_as_old_as_itself() {
         let metadata = &twin["properties"]["desired"]["$metadata"];
         assert_eq!(metadata["$lastUpdated"], since);
     }
+}
+
+/// A store in which somebody else is faster, once.
+struct Overtaken {
+    inner: Arc<dyn Store>,
+    by: Mutex<Vec<Change>>,
+}
+
+impl Store for Overtaken {
+    fn get(&self, key: &Key) -> Result<Option<Document>, Error> {
+        self.inner.get(key)
+    }
+
+    fn scan(
+        &self,
+        room: &'static str,
+        prefix: &str,
+        after: Option<&Key>,
+        limit: usize,
+    ) -> Result<Page, Error> {
+        self.inner.scan(room, prefix, after, limit)
+    }
+
+    fn commit(&self, changes: Vec<Change>) -> Committed {
+        let before = self
+            .inner
+            .commit(std::mem::take(&mut self.by.lock().unwrap()));
+        let inner = self.inner.clone();
+        Box::pin(async move {
+            before.await?;
+            inner.commit(changes).await
+        })
+    }
+
+    fn commit_lazily(&self, changes: Vec<Change>) {
+        self.inner.commit_lazily(changes);
+    }
+
+    fn close(&self) {
+        self.inner.close();
+    }
+}
+
+#[tokio::test]
+async fn a_twin_is_not_written_once_its_identity_is_gone() {
+    let store = Arc::new(Overtaken {
+        inner: azimuth_storage::memory(),
+        by: Mutex::default(),
+    });
+    let desk = Desk::over(store.clone());
+    let speaker = Speaker::new(&desk).await;
+    let gone = || vec![Change::delete(Key::new("device", "d"), Expect::Present)];
+    *store.by.lock().unwrap() = gone();
+    let reply = ask(&desk, Method::PATCH, "d", None, r#"{"tags":{"a":1}}"#).await;
+    assert_eq!(reply.header("iothub-errorcode"), "DeviceNotFound");
+    assert!(!has(&desk, "twin", "d"));
+    desk.make("d").await;
+    *store.by.lock().unwrap() = gone();
+    let answer = speaker.asked(&desk, REPORTED, r#"{"a":1}"#).await;
+    assert_eq!(answer.topic, "$iothub/twin/res/404/?$rid=r");
+    assert!(!has(&desk, "twin", "d"));
 }
 
 /// A device on the line that can be spoken to.
@@ -332,7 +394,7 @@ async fn a_device_of_an_earlier_generation_neither_reads_nor_writes() {
 
 #[tokio::test]
 async fn services_and_the_device_write_at_once_and_nothing_is_lost() {
-    let desk = std::sync::Arc::new(Desk::new());
+    let desk = Arc::new(Desk::new());
     let speaker = Speaker::new(&desk).await;
     let patches = (0..20).map(|number| {
         let desk = desk.clone();
