@@ -114,13 +114,13 @@ mod tests {
                 GeoLatency,
                 &[][..],
                 "near",
-                "near 0 2; far 68 2; mars - 2; shy 0 - Excluded",
+                "near 0 2; far 68 2; mars - 2; shy 0 - KeptOut",
             ),
             (
                 Hashed,
                 &[],
                 "mars",
-                "mars - 2; far - 2; near - 2; shy - - Excluded",
+                "mars - 2; far - 2; near - 2; shy - - KeptOut",
             ),
             (
                 Static,
