@@ -274,6 +274,7 @@ pub struct AtHub {
     pub host: String,
     pub answer: HubAnswer,
     /// How often it was asked.
+    #[serde(default = "once", skip_serializing_if = "is_once")]
     pub tries: u32,
 }
 
@@ -291,7 +292,11 @@ impl AtHub {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum HubAnswer {
-    Written(Written),
+    Made,
+    /// It had the device, and gave it the credential.
+    Updated,
+    /// It had the device, with this very credential.
+    Unchanged,
     /// It answered this status.
     Refused(u16),
     Unreachable(String),
@@ -302,7 +307,9 @@ pub enum HubAnswer {
 impl HubAnswer {
     pub fn of(written: &Result<Written, HubError>) -> Self {
         match written {
-            Ok(written) => Self::Written(*written),
+            Ok(Written::Made) => Self::Made,
+            Ok(Written::Updated) => Self::Updated,
+            Ok(Written::Unchanged) => Self::Unchanged,
             Err(HubError::Refused { status, .. }) => Self::Refused(*status),
             Err(HubError::Unreachable(cause)) => Self::Unreachable(cause.clone()),
         }
@@ -310,8 +317,7 @@ impl HubAnswer {
 }
 
 /// What writing a device to its hub came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Written {
     Made,
     /// It was there, and was given the credential.
@@ -350,6 +356,15 @@ impl Waiting {
     pub fn of(&self, key: &str) -> Option<Waits> {
         self.0.get(key).map(|waits| waits.clone())
     }
+}
+
+fn once() -> u32 {
+    1
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_once(tries: &u32) -> bool {
+    *tries == once()
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)]
@@ -402,7 +417,7 @@ mod tests {
             fate: Some(Fate::Initial),
             hub: Some(AtHub {
                 host: "contoso-east-hub.azure-devices.net".into(),
-                answer: HubAnswer::Written(Written::Made),
+                answer: HubAnswer::Made,
                 tries: 1,
             }),
             milliseconds: 12,
