@@ -276,6 +276,7 @@ pub struct AtHub {
     pub host: String,
     pub answer: HubAnswer,
     /// How often it was asked.
+    #[serde(default = "once", skip_serializing_if = "is_once")]
     pub tries: u32,
 }
 
@@ -293,7 +294,11 @@ impl AtHub {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum HubAnswer {
-    Written(Written),
+    Made,
+    /// It had the device, and gave it the credential.
+    Updated,
+    /// It had the device, with this very credential.
+    Unchanged,
     /// It answered this status.
     Refused(u16),
     Unreachable(String),
@@ -302,6 +307,14 @@ pub enum HubAnswer {
 }
 
 impl HubAnswer {
+    pub fn written(written: Written) -> Self {
+        match written {
+            Written::Made => Self::Made,
+            Written::Updated => Self::Updated,
+            Written::Unchanged => Self::Unchanged,
+        }
+    }
+
     pub fn of(error: &HubError) -> Self {
         match error {
             HubError::Refused { status, .. } => Self::Refused(*status),
@@ -311,8 +324,7 @@ impl HubAnswer {
 }
 
 /// What writing a device to its hub came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Written {
     Made,
     /// It was there, and was given the credential.
@@ -351,6 +363,15 @@ impl Waiting {
     pub fn of(&self, key: &str) -> Option<Waits> {
         self.0.get(key).map(|waits| waits.clone())
     }
+}
+
+fn once() -> u32 {
+    1
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_once(tries: &u32) -> bool {
+    *tries == once()
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)]
@@ -403,7 +424,7 @@ mod tests {
             fate: Some(Fate::Initial),
             hub: Some(AtHub {
                 host: "contoso-east-hub.azure-devices.net".into(),
-                answer: HubAnswer::Written(Written::Made),
+                answer: HubAnswer::Made,
                 tries: 1,
             }),
             milliseconds: 12,

@@ -145,7 +145,7 @@ impl Assigner {
         let (written, tries) = asked.await?;
         attempt.hub = Some(AtHub {
             host: hub.host().into(),
-            answer: HubAnswer::Written(written),
+            answer: HubAnswer::written(written),
             tries,
         });
         Ok(written)

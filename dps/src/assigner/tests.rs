@@ -7,7 +7,7 @@ use azimuth_wire::linked_hub::IotHubDefinition;
 use azimuth_wire::registration::{RegistrationStatus, Substatus};
 
 use super::*;
-use crate::attempt::{Because, Fate, Few, HubAnswer, Left, Slot, TokenProof, Written};
+use crate::attempt::{Because, Fate, Few, HubAnswer, Left, Slot, TokenProof};
 use crate::attestation::DeviceKeys;
 use crate::config::LinkedHubConfig;
 use crate::operation::Standing;
@@ -158,7 +158,7 @@ async fn a_device_gets_a_hub_an_identity_and_a_record() {
     let attempt = works.attempt("dev-1");
     let host = state.assigned_hub.clone();
     assert_eq!(attempt.fate, Some(Fate::Initial));
-    assert_eq!(at_hub(&attempt), (HubAnswer::Written(Written::Made), 1));
+    assert_eq!(at_hub(&attempt), (HubAnswer::Made, 1));
     let allocation = attempt.allocation.unwrap();
     assert_eq!((&allocation.chosen, allocation.hubs.len()), (&host, 2));
     assert!(allocation.of_service && allocation.region.is_none());
@@ -174,7 +174,7 @@ async fn a_device_gets_a_hub_an_identity_and_a_record() {
     );
     let attempt = works.attempt("dev-1");
     assert_eq!(attempt.fate, Some(Fate::Kept(Because::SameHub)));
-    let unchanged = HubAnswer::Written(Written::Unchanged);
+    let unchanged = HubAnswer::Unchanged;
     assert_eq!(at_hub(&attempt), (unchanged, 1));
     let mut job = works.job("dev-1", "");
     let other = SymmetricKey::from_bytes(&[2; 32]);
@@ -183,7 +183,7 @@ async fn a_device_gets_a_hub_an_identity_and_a_record() {
         secondary: other,
     }));
     let _ = works.submit(job).await;
-    let updated = HubAnswer::Written(Written::Updated);
+    let updated = HubAnswer::Updated;
     assert_eq!(at_hub(&works.attempt("dev-1")), (updated, 1));
     assert!(works.kinds().is_empty());
     works.stop.cancel();

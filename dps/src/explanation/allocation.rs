@@ -4,7 +4,7 @@ use azimuth_wire::enrollment::AllocationPolicy;
 
 use super::Facts;
 use crate::attempt::{
-    Allocation, AtHub, Attempt, Because, Exclusion, Fate, HubAnswer, Left, Weighed, Written,
+    Allocation, AtHub, Attempt, Because, Exclusion, Fate, HubAnswer, Left, Weighed,
 };
 
 /// The policy, and the hubs as it saw them.
@@ -147,11 +147,11 @@ pub fn in_the_hub(facts: &Facts<'_>, attempt: &Attempt) -> Vec<String> {
     let device = state.and_then(|state| state.device_id.as_ref());
     let device = device.map_or_else(|| facts.id.to_string(), ToString::to_string);
     let sentence = match answer {
-        HubAnswer::Written(Written::Made) => format!("{host} made the device {device}."),
-        HubAnswer::Written(Written::Updated) => {
+        HubAnswer::Made => format!("{host} made the device {device}."),
+        HubAnswer::Updated => {
             format!("{host} had the device {device}, and gave it what it registered with.")
         }
-        HubAnswer::Written(Written::Unchanged) => {
+        HubAnswer::Unchanged => {
             format!("{host} had the device {device} already, just as it is to be.")
         }
         HubAnswer::Refused(401) => format!(

@@ -11,7 +11,7 @@ use crate::allocation::Applicant;
 use crate::allocation::weighed::weigh;
 use crate::attempt::{
     Allocation, AtHub, Because, CertificateProof, Fate, Few, HubAnswer, Known, Left, Proof, Slot,
-    TokenProof, Waits, Written,
+    TokenProof, Waits,
 };
 use crate::registration::{self, Outcome, decide};
 
@@ -65,7 +65,7 @@ fn allocated(mut attempt: Attempt) -> Attempt {
     attempt.fate = Some(Fate::Initial);
     attempt.hub = Some(AtHub {
         host: EAST.into(),
-        answer: HubAnswer::Written(Written::Made),
+        answer: HubAnswer::Made,
         tries: 1,
     });
     attempt.milliseconds = 12;

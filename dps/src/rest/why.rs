@@ -47,3 +47,6 @@ impl Office {
 
 /// Refusals that are shown; `azimuth why ID` shows them all.
 const MOST_REFUSALS: usize = 5;
+
+#[cfg(test)]
+mod tests;
