@@ -30,6 +30,7 @@ use crate::announce;
 use crate::config::Config;
 use crate::paste::{DpsPaste, Paste};
 use crate::services;
+use crate::tpm;
 
 /// Runs a fleet of simulated devices against this or any other endpoint.
 ///
@@ -56,6 +57,10 @@ pub struct DeviceSim {
     /// Connection string of one device, or of a hub policy with DeviceConnect for devices that exist
     #[arg(long, conflicts_with = "group_key", value_name = "STRING")]
     connection_string: Option<String>,
+    /// Folder of TPMs that `azimuth tpm create` made: each is a device that registers over HTTPS under its
+    /// file's name
+    #[arg(long, conflicts_with_all = ["group_key", "connection_string", "slots"], value_name = "FOLDER")]
+    tpm: Option<PathBuf>,
     /// DPS to register with, by name or address [default: that of the data folder]
     #[arg(long, value_name = "HOST")]
     dps: Option<String>,
@@ -194,11 +199,21 @@ impl DeviceSim {
                     .with_context(|| format!("--resolve {pair}"))?,
             );
         }
-        let (credential, provisioning) = self.credential(config, paste)?;
-        let who = self.who(&credential, slot)?;
+        let (who, credential, provisioning) = match &self.tpm {
+            Some(folder) => {
+                let (names, tpms) = tpm::read_all(folder)?.into_iter().unzip();
+                let dps = self.registrar(config, paste)?;
+                (Who::Named(names), Credential::Tpms(tpms), Some(dps))
+            }
+            None => {
+                let (credential, provisioning) = self.credential(config, paste)?;
+                (self.who(&credential, slot)?, credential, provisioning)
+            }
+        };
         let mut plan = Plan::new(who, credential, provisioning);
         plan.addresses = addresses;
         plan.hub_port = config.ports.mqtt;
+        plan.dps_https_port = config.ports.https;
         plan.sources = self.sources(config)?;
         plan.ramp = self.ramp;
         plan.heartbeat = (self.heartbeat > 0.0)
@@ -224,9 +239,10 @@ impl DeviceSim {
                 .device_id()
                 .context("the connection string names no device")?
                 .to_string(),
-            Credential::GroupKey(_) | Credential::DeviceKey(_) | Credential::HubPolicy(_) => {
-                self.name.clone()
-            }
+            Credential::GroupKey(_)
+            | Credential::DeviceKey(_)
+            | Credential::Tpms(_)
+            | Credential::HubPolicy(_) => self.name.clone(),
         };
         let first = slot.map_or(Ok(1), |slot| slot.first(&name, self.count))?;
         let one = matches!(credential, Credential::ConnectionString(_))
@@ -260,6 +276,13 @@ impl DeviceSim {
                 bail!("give --group-key with --dps and --id-scope, or --connection-string")
             }
         };
+        let dps = self.registrar(config, paste)?;
+        Ok((Credential::GroupKey(key), Some(dps)))
+    }
+
+    /// The DPS to register with.
+    fn registrar(&self, config: &Config, paste: Option<&Paste>) -> anyhow::Result<Dps> {
+        let known = paste.and_then(|paste| paste.dps.as_ref());
         let host = self
             .dps
             .clone()
@@ -270,13 +293,12 @@ impl DeviceSim {
             (None, Some(dps)) => dps.id_scope.parse()?,
             (None, None) => bail!("--id-scope is missing"),
         };
-        let dps = Dps {
+        Ok(Dps {
             host,
             port: config.ports.mqtt,
             address: None,
             id_scope,
-        };
-        Ok((Credential::GroupKey(key), Some(dps)))
+        })
     }
 
     fn sources(&self, config: &Config) -> anyhow::Result<Sources> {

@@ -5,8 +5,10 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use azimuth_tpm::SoftwareTpm;
 use azimuth_wire::connection_string::ConnectionString;
 use azimuth_wire::{DeviceId, IdScope, RegistrationId, SymmetricKey};
 
@@ -23,6 +25,8 @@ pub struct Plan {
     /// Where a host name is dialled instead of where the resolver says. The name itself stays in
     /// TLS and in the user name. Keys are lower case; the DPS host may be one of them.
     pub addresses: HashMap<String, IpAddr>,
+    /// The HTTPS port of the DPS: 443. Devices with a TPM register there.
+    pub dps_https_port: u16,
     /// The MQTT port of the hubs: 8883.
     pub hub_port: u16,
     pub sources: Sources,
@@ -84,6 +88,8 @@ pub enum Credential {
     GroupKey(SymmetricKey),
     /// The key of an individual enrollment.
     DeviceKey(SymmetricKey),
+    /// The TPMs of the devices, in their order.
+    Tpms(Vec<Arc<SoftwareTpm>>),
     /// The connection string of one device.
     ConnectionString(ConnectionString),
     /// The connection string of a hub policy with DeviceConnect: it lets in every device that exists.
@@ -123,6 +129,7 @@ impl Plan {
             credential,
             provisioning,
             addresses: HashMap::new(),
+            dps_https_port: 443,
             hub_port: 8883,
             sources: Sources::Any,
             ramp: None,
@@ -160,7 +167,7 @@ impl Plan {
     /// The hub that the connection string names; `None` when a DPS says which.
     pub(crate) fn hub(&self) -> Option<&str> {
         match &self.credential {
-            Credential::GroupKey(_) | Credential::DeviceKey(_) => None,
+            Credential::GroupKey(_) | Credential::DeviceKey(_) | Credential::Tpms(_) => None,
             Credential::ConnectionString(string) | Credential::HubPolicy(string) => {
                 Some(&string.host_name)
             }
@@ -179,6 +186,17 @@ impl Plan {
             Who::Numbered { name, first, count } => (number < *count)
                 .then(|| name.replace("{n}", &first.saturating_add(number).to_string())),
             Who::Named(names) => names.get(usize::try_from(number).ok()?).cloned(),
+        }
+    }
+
+    /// The TPM of the device with this number, from 0, where it has one.
+    pub(crate) fn tpm(&self, number: u64) -> Option<&Arc<SoftwareTpm>> {
+        match &self.credential {
+            Credential::Tpms(tpms) => tpms.get(usize::try_from(number).ok()?),
+            Credential::GroupKey(_)
+            | Credential::DeviceKey(_)
+            | Credential::ConnectionString(_)
+            | Credential::HubPolicy(_) => None,
         }
     }
 
@@ -265,6 +283,13 @@ impl Plan {
         let string = match (&self.credential, &self.provisioning) {
             (Credential::GroupKey(_), None) => return Err(PlanError::NeedsDps("group key")),
             (Credential::DeviceKey(_), None) => return Err(PlanError::NeedsDps("device key")),
+            (Credential::Tpms(_), None) => return Err(PlanError::NeedsDps("TPM")),
+            (Credential::Tpms(tpms), Some(dps)) => {
+                return match (tpms.len() as u64, self.devices()) {
+                    (tpms, devices) if tpms == devices => check_host(&dps.host),
+                    (tpms, devices) => Err(PlanError::Tpms { tpms, devices }),
+                };
+            }
             (Credential::GroupKey(_) | Credential::DeviceKey(_), Some(dps)) => {
                 return check_host(&dps.host);
             }
