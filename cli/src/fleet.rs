@@ -59,7 +59,7 @@ pub struct DeviceSim {
     connection_string: Option<String>,
     /// Folder of TPMs that `azimuth tpm create` made: each is a device that registers over HTTPS under its
     /// file's name
-    #[arg(long, conflicts_with_all = ["group_key", "connection_string", "slots"], value_name = "FOLDER")]
+    #[arg(long, conflicts_with_all = ["count", "name", "group_key", "connection_string", "slots"], value_name = "FOLDER")]
     tpm: Option<PathBuf>,
     /// DPS to register with, by name or address [default: that of the data folder]
     #[arg(long, value_name = "HOST")]
