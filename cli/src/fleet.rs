@@ -32,6 +32,7 @@ use crate::announce;
 use crate::config::Config;
 use crate::paste::{DpsPaste, Paste};
 use crate::services;
+use crate::tpm;
 
 /// Runs a fleet of simulated devices against this or any other endpoint.
 ///
@@ -71,6 +72,10 @@ pub struct DeviceSim {
     /// Connection string of one device, or of a hub policy with DeviceConnect for devices that exist
     #[arg(long, conflicts_with = "group_key", value_name = "STRING")]
     connection_string: Option<String>,
+    /// Folder of TPMs that `azimuth tpm create` made: each is a device that registers over HTTPS under its
+    /// file's name
+    #[arg(long, conflicts_with_all = ["count", "name", "group_key", "connection_string", "slots"], value_name = "FOLDER")]
+    tpm: Option<PathBuf>,
     /// DPS to register with, by name or address [default: that of the data folder]
     #[arg(long, value_name = "HOST")]
     dps: Option<String>,
@@ -209,13 +214,18 @@ impl DeviceSim {
                     .with_context(|| format!("--resolve {pair}"))?,
             );
         }
-        let (who, credential, provisioning) = match self.leaves()? {
-            Some(leaves) => (
+        let (who, credential, provisioning) = match (self.leaves()?, &self.tpm) {
+            (Some(leaves), _) => (
                 Who::Named(leaves.names),
                 Credential::Certificates(leaves.certificates),
                 Some(self.provisioning(config, paste)?),
             ),
-            None => {
+            (None, Some(folder)) => {
+                let (names, tpms) = tpm::read_all(folder)?.into_iter().unzip();
+                let dps = self.provisioning(config, paste)?;
+                (Who::Named(names), Credential::Tpms(tpms), Some(dps))
+            }
+            (None, None) => {
                 let (credential, provisioning) = self.credential(config, paste)?;
                 (self.who(&credential, slot)?, credential, provisioning)
             }
@@ -223,6 +233,7 @@ impl DeviceSim {
         let mut plan = Plan::new(who, credential, provisioning);
         plan.addresses = addresses;
         plan.hub_port = config.ports.mqtt;
+        plan.dps_https_port = config.ports.https;
         plan.sources = self.sources(config)?;
         plan.ramp = self.ramp;
         plan.heartbeat = (self.heartbeat > 0.0)
@@ -250,6 +261,7 @@ impl DeviceSim {
                 .to_string(),
             Credential::GroupKey(_)
             | Credential::DeviceKey(_)
+            | Credential::Tpms(_)
             | Credential::HubPolicy(_)
             | Credential::Certificates(_) => self.name.clone(),
         };
@@ -309,6 +321,7 @@ impl DeviceSim {
         }
     }
 
+    /// The DPS to register with.
     fn provisioning(&self, config: &Config, paste: Option<&Paste>) -> anyhow::Result<Dps> {
         let known = paste.and_then(|paste| paste.dps.as_ref());
         let host = self

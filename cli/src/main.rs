@@ -24,6 +24,7 @@ mod live;
 mod logging;
 mod paste;
 mod services;
+mod tpm;
 mod up;
 
 // Devices come and go by the thousand: an allocator that gives memory back.
@@ -87,6 +88,8 @@ enum Command {
     Dps(alone::OneDps),
     /// Run a fleet of simulated devices against this or any other endpoint
     DeviceSim(fleet::DeviceSim),
+    /// Make TPMs of software for simulated devices
+    Tpm(tpm::Tpm),
     /// Show or make the CA and server certificates
     Certs(certificates::Certs),
     /// Follow the telemetry of a hub
@@ -131,6 +134,7 @@ fn main() -> ExitCode {
             Command::Hub(hub) => hub.run(config),
             Command::Dps(dps) => dps.run(config),
             Command::DeviceSim(fleet) => fleet.run(config),
+            Command::Tpm(tpm) => tpm.run(),
             Command::Certs(certs) => certs.run(config),
             Command::Events(events) => events.run(config),
             Command::Why(why) => why.run(config),

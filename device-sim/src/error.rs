@@ -19,6 +19,8 @@ pub enum PlanError {
         "a {0} names the hub, so no DPS can be asked: leave the DPS out, or give a key instead"
     )]
     NeedsNoDps(&'static str),
+    #[error("the plan has {devices} devices and {tpms} TPMs; each device has one of its own")]
+    Tpms { tpms: u64, devices: u64 },
     #[error("the connection string of a device has no device id: `DeviceId=…` is missing")]
     NoDeviceId,
     #[error("the connection string names the module `{0}`; a fleet consists of devices")]

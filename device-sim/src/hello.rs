@@ -33,16 +33,40 @@ pub(crate) fn dps(plan: &Plan, dps: &Dps, id: &str, unix: u64) -> Connect {
     }
 }
 
+/// `Authorization` at the DPS over HTTPS, by a key that came for the TPM.
+pub(crate) fn registration(
+    plan: &Plan,
+    dps: &Dps,
+    id: &str,
+    key: &SymmetricKey,
+    unix: u64,
+) -> String {
+    let resource = format!("{}/registrations/{id}", dps.id_scope);
+    sas::sign(&resource, key, expiry(plan, unix), Some("registration"))
+}
+
 /// CONNECT at the hub (Azure: IoT Hub MQTT support). The session is kept, as with every SDK.
-/// `registration` is what the key is derived from, `device` who the device is at this hub.
-pub(crate) fn hub(plan: &Plan, host: &str, registration: &str, device: &str, unix: u64) -> Connect {
+/// `registration` is what the key is derived from, `device` who the device is at this hub; `delivered` is
+/// the key that came with the assignment, where one did.
+pub(crate) fn hub(
+    plan: &Plan,
+    host: &str,
+    registration: &str,
+    device: &str,
+    delivered: Option<&SymmetricKey>,
+    unix: u64,
+) -> Connect {
     let policy = match &plan.credential {
-        Credential::GroupKey(_) | Credential::DeviceKey(_) | Credential::Certificates(_) => None,
+        Credential::GroupKey(_)
+        | Credential::DeviceKey(_)
+        | Credential::Certificates(_)
+        | Credential::Tpms(_) => None,
         Credential::ConnectionString(string) | Credential::HubPolicy(string) => {
             string.key_name.as_deref()
         }
     };
-    let password = key(plan, registration).map(|key| {
+    let key = delivered.cloned().or_else(|| key(plan, registration));
+    let password = key.map(|key| {
         let resource = format!("{host}/devices/{device}");
         sas::sign(&resource, &key, expiry(plan, unix), policy)
     });
@@ -71,7 +95,7 @@ fn key(plan: &Plan, registration: &str) -> Option<SymmetricKey> {
     match &plan.credential {
         Credential::GroupKey(group) => Some(group.derive(registration)),
         Credential::DeviceKey(key) => Some(key.clone()),
-        Credential::Certificates(_) => None,
+        Credential::Certificates(_) | Credential::Tpms(_) => None,
         Credential::ConnectionString(string) | Credential::HubPolicy(string) => string.key.clone(),
     }
 }
@@ -113,7 +137,14 @@ mod tests {
         assert_eq!(token.key_name(), Some("registration"));
         assert!(DpsUserName::parse(&login.username, &connect.client_id).is_ok());
 
-        let connect = hub(&plan, "contoso-east-hub.azure-devices.net", id, "d1", 1_000);
+        let connect = hub(
+            &plan,
+            "contoso-east-hub.azure-devices.net",
+            id,
+            "d1",
+            None,
+            1_000,
+        );
         let login = connect.login.unwrap();
         let token = SasToken::parse(&login.password).unwrap();
         assert!(token.signed_by(&east));
@@ -140,7 +171,7 @@ mod tests {
         let plan = Plan::new(who, credential, Some(place.clone()));
         for connect in [
             dps(&plan, &place, "d1", 0),
-            hub(&plan, "h.azure-devices.net", "d1", "d1", 0),
+            hub(&plan, "h.azure-devices.net", "d1", "d1", None, 0),
         ] {
             let mut bytes = bytes::BytesMut::new();
             connect.write(&mut bytes).unwrap();
@@ -162,7 +193,7 @@ mod tests {
             count: 2,
         };
         let plan = Plan::new(who, Credential::HubPolicy(text.parse().unwrap()), None);
-        let connect = hub(&plan, "h.azure-devices.net", "d2", "d2", 0);
+        let connect = hub(&plan, "h.azure-devices.net", "d2", "d2", None, 0);
         let token = SasToken::parse(&connect.login.unwrap().password).unwrap();
         assert_eq!(token.key_name(), Some("device"));
         assert!(token.covers("h.azure-devices.net/devices/d2"));

@@ -19,6 +19,7 @@ mod error;
 mod fault;
 mod fleet;
 mod hello;
+mod https;
 mod latency;
 mod life;
 mod plan;

@@ -15,8 +15,9 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
 
-use crate::device::{Count, Device, Endpoint, Now, Output};
+use crate::device::{Count, Device, Endpoint, Now, Output, Request};
 use crate::fault::{Fault, FaultKind};
+use crate::https;
 use crate::latency::{HubIndex, Latencies, record};
 use crate::plan::Plan;
 use crate::progress::{Progress, online_after};
@@ -216,6 +217,7 @@ impl<'a> Life<'a> {
                     batch.clear();
                     self.dial(endpoint).await;
                 }
+                Some(Output::Ask(request)) => Box::pin(self.ask(request)).await,
                 None if batch.is_empty() => return,
                 None => {
                     if let Err(fault) = self.flush(&mut batch).await {
@@ -276,6 +278,36 @@ impl<'a> Life<'a> {
                 self.device.handle_line(now);
             }
             (_, Err(fault)) => self.device.handle_lost(fault, now),
+        }
+    }
+
+    async fn ask(&mut self, request: Request) {
+        let shared = self.shared;
+        let number = self.number;
+        let ask = async {
+            let permit = shared.connects.acquire().await;
+            let _permit = permit.expect("the semaphore is never closed");
+            let line = open(shared, Endpoint::DpsHttps, number).await?;
+            let dps = shared.plan.provisioning.as_ref();
+            let host = dps.map_or("", |dps| &dps.host);
+            https::ask(*line, host, request).await
+        };
+        tokio::pin!(ask);
+        let answered = loop {
+            tokio::select! {
+                biased;
+                () = next_stop(shared, self.stopping) => self.hear_stop(shared.now()),
+                () = self.end() => self.device.handle_timeout(shared.now()),
+                answered = &mut ask => break answered,
+            }
+            if self.device.over() {
+                return;
+            }
+        };
+        let now = shared.now();
+        match answered {
+            Ok(reply) => self.device.handle_reply(&reply, now),
+            Err(fault) => self.device.handle_lost(fault, now),
         }
     }
 
@@ -357,7 +389,8 @@ async fn open(shared: &Shared, endpoint: Endpoint, number: u64) -> Result<Box<Li
     let (host, port, told) = match (&endpoint, &plan.provisioning) {
         (Endpoint::Hub(hub), _) => (hub.as_ref(), plan.hub_port, None),
         (Endpoint::Dps, Some(dps)) => (dps.host.as_str(), dps.port, dps.address),
-        (Endpoint::Dps, None) => {
+        (Endpoint::DpsHttps, Some(dps)) => (dps.host.as_str(), plan.dps_https_port, dps.address),
+        (Endpoint::Dps | Endpoint::DpsHttps, None) => {
             let sentence = "the plan names no DPS to register with";
             return Err(Fault::new(FaultKind::Dns, sentence));
         }

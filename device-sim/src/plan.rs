@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use azimuth_tpm::SoftwareTpm;
 use azimuth_wire::connection_string::ConnectionString;
 use azimuth_wire::{DeviceId, IdScope, RegistrationId, SymmetricKey};
 use rustls::client::ResolvesClientCert;
@@ -25,6 +26,8 @@ pub struct Plan {
     /// Where a host name is dialled instead of where the resolver says. The name itself stays in
     /// TLS and in the user name. Keys are lower case; the DPS host may be one of them.
     pub addresses: HashMap<String, IpAddr>,
+    /// The HTTPS port of the DPS: 443. Devices with a TPM register there.
+    pub dps_https_port: u16,
     /// The MQTT port of the hubs: 8883.
     pub hub_port: u16,
     pub sources: Sources,
@@ -88,6 +91,8 @@ pub enum Credential {
     GroupKey(SymmetricKey),
     /// The key of an individual enrollment.
     DeviceKey(SymmetricKey),
+    /// The TPMs of the devices, in their order.
+    Tpms(Vec<Arc<SoftwareTpm>>),
     /// The connection string of one device.
     ConnectionString(ConnectionString),
     /// The connection string of a hub policy with DeviceConnect: it lets in every device that exists.
@@ -127,6 +132,7 @@ impl Plan {
             credential,
             provisioning,
             addresses: HashMap::new(),
+            dps_https_port: 443,
             hub_port: 8883,
             sources: Sources::Any,
             ramp: None,
@@ -164,9 +170,10 @@ impl Plan {
     /// The hub that the connection string names; `None` when a DPS says which.
     pub(crate) fn hub(&self) -> Option<&str> {
         match &self.credential {
-            Credential::GroupKey(_) | Credential::DeviceKey(_) | Credential::Certificates(_) => {
-                None
-            }
+            Credential::GroupKey(_)
+            | Credential::DeviceKey(_)
+            | Credential::Certificates(_)
+            | Credential::Tpms(_) => None,
             Credential::ConnectionString(string) | Credential::HubPolicy(string) => {
                 Some(&string.host_name)
             }
@@ -194,6 +201,14 @@ impl Plan {
             return None;
         };
         certificates.get(usize::try_from(number).ok()?)
+    }
+
+    /// The TPM of the device with this number, from 0, where it has one.
+    pub(crate) fn tpm(&self, number: u64) -> Option<&Arc<SoftwareTpm>> {
+        let Credential::Tpms(tpms) = &self.credential else {
+            return None;
+        };
+        tpms.get(usize::try_from(number).ok()?)
     }
 
     /// The place of the device with this number, from 0, among those of all slots: what chance and
@@ -290,8 +305,18 @@ impl Plan {
                     devices: self.devices(),
                 });
             }
+            (Credential::Tpms(_), None) => return Err(PlanError::NeedsDps("TPM")),
+            (Credential::Tpms(tpms), Some(_)) if tpms.len() as u64 != self.devices() => {
+                return Err(PlanError::Tpms {
+                    tpms: tpms.len() as u64,
+                    devices: self.devices(),
+                });
+            }
             (
-                Credential::GroupKey(_) | Credential::DeviceKey(_) | Credential::Certificates(_),
+                Credential::GroupKey(_)
+                | Credential::DeviceKey(_)
+                | Credential::Certificates(_)
+                | Credential::Tpms(_),
                 Some(dps),
             ) => {
                 return check_host(&dps.host);

@@ -94,6 +94,11 @@ fn socket(target: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpSocket> {
 }
 
 impl Line {
+    /// For another protocol than MQTT; and where it leads.
+    pub(crate) fn into_stream(self) -> (TlsStream<TcpStream>, Box<str>) {
+        (self.stream, self.place)
+    }
+
     /// The next packet. Cancelling it loses nothing.
     pub(crate) async fn read(&mut self, scratch: &Scratch) -> Result<Packet, Fault> {
         loop {

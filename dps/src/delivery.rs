@@ -3,6 +3,8 @@
 //! It stands in the registration's record, beside what REST shows of it, so that a device that registers
 //! again is given the key it has. What may not enter: how a TPM opens it, requests to hubs.
 
+use std::fmt;
+
 use azimuth_tpm::{ActivationBlob, Seeds};
 use azimuth_wire::SymmetricKey;
 use azimuth_wire::registration::DeliveredKey;
@@ -14,8 +16,8 @@ use crate::attestation::DeviceKeys;
 use crate::attestation::tpm::TpmKeys;
 use crate::registration::{Data, Decision};
 
-/// What a TPM was given.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// What a TPM was given. `Debug` shows no key.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct Delivery {
     /// Base64: another TPM gets other keys.
     endorsement_key: String,
@@ -66,6 +68,12 @@ impl Delivery {
         DeliveredKey {
             authentication_key: self.authentication_key.clone(),
         }
+    }
+}
+
+impl fmt::Debug for Delivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Delivery(…)")
     }
 }
 

@@ -261,3 +261,26 @@ def test_a_kill_at_any_moment_leaves_a_device_that_can_go_on(own, tpms):
     state = device.provision()
     tpm.activate(state["tpm"]["authenticationKey"])
     assert tpm.hmac(b"which key") == signature
+
+
+def test_a_fleet_of_software_tpms_registers_and_sends(simulator, tmp_path):
+    folder = tmp_path / "tpms"
+    printed = simulator.command("tpm", "create", "--folder", str(folder), "--count", "3").splitlines()
+    commands = [line.split()[1:] for line in printed if line.startswith("azimuth dps enrollment create ")]
+    assert len(commands) == 3 and printed[-1] == f"Then: azimuth device-sim --tpm {folder}"
+    for file in folder.iterdir():
+        assert file.stat().st_mode & 0o777 == 0o600
+    fleet = ["device-sim", "--tpm", str(folder), "--messages", "2", "--heartbeat", "0.1", "--give-up-after", "1", "--json"]
+    # Nobody is enrolled: the report says so.
+    report = json.loads(simulator.command(*fleet, check=False))
+    assert [row["kind"] for row in report["faults"]] == ["provisioning-404"], report
+    for command in commands:
+        assert "registers over HTTPS" in simulator.command(*command)
+    shown = simulator.command("dps", "enrollment", "show", commands[0][3])
+    assert commands[0][5] in shown and '"type":"tpm"' in shown
+    # The second time they are told the keys they have.
+    for _ in range(2):
+        report = json.loads(simulator.command(*fleet))
+        assert not report["faults"], report
+    for command in commands:
+        assert len(simulator.events(command[3])) == 4

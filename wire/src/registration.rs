@@ -3,6 +3,8 @@
 //! Member order is that of the real service; captures are compared byte by byte. What may not
 //! enter: when a registration has which status.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -96,16 +98,16 @@ pub struct RegistrationState {
     pub payload: Option<Value>,
 }
 
-/// The hub's key for a device, wrapped so that its TPM alone reads it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// The hub's key for a device, wrapped so that its TPM alone reads it. `Debug` shows nothing of it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DeliveredKey {
     /// Base64 of an activation blob.
     pub authentication_key: String,
 }
 
-/// The answer to a device with a TPM that has not proven to hold it yet.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// The answer to a device with a TPM that has not proven to hold it yet. `Debug` shows no key.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TpmChallenge {
     pub message: String,
@@ -116,6 +118,18 @@ pub struct TpmChallenge {
     pub unencrypted_authentication_key: Option<String>,
     /// `skn` of the token to sign.
     pub key_name: String,
+}
+
+impl fmt::Debug for DeliveredKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DeliveredKey(…)")
+    }
+}
+
+impl fmt::Debug for TpmChallenge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TpmChallenge(…)")
+    }
 }
 
 impl RegistrationState {

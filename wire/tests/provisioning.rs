@@ -45,7 +45,7 @@ fn members_stand_in_the_order_of_the_service() {
         r#""createdDateTimeUtc":"2024-05-14T09:12:33.0451122Z","assignedHub":"contoso-hub-east.azure-devices.net","#,
         r#""deviceId":"contoso-simdevice-east","status":"assigned","substatus":"initialAssignment","#,
         r#""errorCode":1,"errorMessage":"m","lastUpdatedDateTimeUtc":"2024-05-14T09:12:33.2563321Z","etag":"e","#,
-        r#""tpm":{},"payload":1}}"#
+        r#""tpm":{"authenticationKey":"AA=="},"payload":1}}"#
     );
     let operation: Operation = serde_json::from_str(text).unwrap();
     assert_eq!(serde_json::to_string(&operation).unwrap(), text);

@@ -19,6 +19,7 @@ mod heartbeats;
 mod online;
 mod provisioning;
 mod registration;
+mod tpm;
 
 #[cfg(test)]
 mod tests;
@@ -33,6 +34,8 @@ use rumqttc::mqttbytes::v4::Packet;
 use self::heartbeats::Heartbeats;
 use self::provisioning::Stage;
 use self::registration::Assignment;
+use self::tpm::AtDps;
+pub(crate) use self::tpm::{Reply, Request};
 use crate::chance::{Chance, Question};
 use crate::fault::{Fault, FaultKind};
 use crate::plan::Plan;
@@ -57,6 +60,8 @@ pub(crate) struct Now {
 #[derive(Debug)]
 pub(crate) enum Output {
     Dial(Endpoint),
+    /// Ask the DPS over HTTPS.
+    Ask(Request),
     Send(Packet),
     /// Close the line in good order.
     Hang,
@@ -82,7 +87,10 @@ pub(crate) enum Count {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Endpoint {
+    /// Over MQTT.
     Dps,
+    /// Over HTTPS.
+    DpsHttps,
     Hub(Box<str>),
 }
 
@@ -124,6 +132,8 @@ pub(crate) struct Device {
     chance: Chance,
     state: State,
     assignment: Option<Assignment>,
+    /// Of a device with a TPM, which registers over HTTPS.
+    tpm: Option<Box<AtDps>>,
     /// There from the first time the device is connected.
     heartbeats: Option<Heartbeats>,
     first_acknowledged: bool,
@@ -149,6 +159,7 @@ impl Device {
             Some(hub) => Some(Assignment {
                 hub: hub.into(),
                 device: name.parse().ok()?,
+                key: None,
             }),
             None => None,
         };
@@ -158,10 +169,10 @@ impl Device {
         };
         Some(Self {
             chance: Chance::new(plan.seed, plan.place(number)),
-            plan,
             name: name.into(),
             state: State::Waiting { until: start, aim },
             assignment,
+            tpm: AtDps::of(&plan, number),
             heartbeats: None,
             first_acknowledged: false,
             tries: 0,
@@ -170,6 +181,7 @@ impl Device {
             out_since: None,
             stop_by: None,
             outbox: VecDeque::new(),
+            plan,
         })
     }
 
@@ -221,7 +233,7 @@ impl Device {
         match &self.state {
             State::Waiting { until, aim } if *until <= now.at => {
                 let (aim, since) = (*aim, *until);
-                self.begin(aim, since);
+                self.begin(aim, now, since);
             }
             State::Provisioning { .. } => self.provisioning_timeout(now),
             State::Connecting {
@@ -298,7 +310,7 @@ impl Device {
     }
 
     /// `since` is when this was due, for the latency.
-    fn begin(&mut self, aim: Aim, since: Instant) {
+    fn begin(&mut self, aim: Aim, now: Now, since: Instant) {
         let endpoint = match (aim, &self.assignment) {
             (Aim::Connect, Some(assignment)) => {
                 self.state = State::Connecting {
@@ -313,6 +325,9 @@ impl Device {
                     stage: Stage::Dialling,
                 };
                 self.say(Step::Registering);
+                if self.tpm.is_some() {
+                    return self.begin_over_https(since, now);
+                }
                 Endpoint::Dps
             }
         };

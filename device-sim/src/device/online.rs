@@ -26,6 +26,7 @@ impl Device {
                 &to.hub,
                 &self.name,
                 to.device.as_str(),
+                to.key.as_ref(),
                 now.unix,
             );
             self.send(Packet::Connect(connect));
@@ -116,7 +117,7 @@ impl Device {
             self.say(Step::Renewing);
             self.send(Packet::Disconnect);
             self.outbox.push_back(Output::Hang);
-            return self.begin(Aim::Connect, now.at);
+            return self.begin(Aim::Connect, now, now.at);
         }
         if pong_by.is_none() && self.ping_at(spoke_at, heard_at) <= now.at {
             let by = now.at + self.ping_patience();

@@ -132,7 +132,12 @@ impl Device {
     }
 
     /// Registers, or asks `about` an operation.
-    fn ask(&mut self, since: Instant, request: u16, about: Option<Box<str>>, now: Now) {
+    pub(super) fn ask(&mut self, since: Instant, request: u16, about: Option<Box<str>>, now: Now) {
+        let by = now.at + PATIENCE;
+        if self.tpm.is_some() {
+            self.ask_over_https(about.as_deref());
+            return self.enter(since, Stage::Asking { request, about, by });
+        }
         let id = request.to_string();
         let topic = match &about {
             None => RequestTopic::Register { request_id: &id },
@@ -145,7 +150,6 @@ impl Device {
         let mut publish = Publish::new(topic.to_string(), QoS::AtLeastOnce, body);
         publish.pkid = request.saturating_add(1);
         self.send(Packet::Publish(publish));
-        let by = now.at + PATIENCE;
         self.enter(since, Stage::Asking { request, about, by });
     }
 
@@ -163,9 +167,26 @@ impl Device {
         if topic.request_id != request.to_string() {
             return;
         }
+        let answer = Answer::read(topic.status, topic.retry_after, &publish.payload);
+        self.obey(since, request, about, answer, now);
+    }
+
+    /// Does what an answer to `request` says, whichever way it came.
+    pub(super) fn obey(
+        &mut self,
+        since: Instant,
+        request: u16,
+        about: Option<Box<str>>,
+        answer: Answer,
+        now: Now,
+    ) {
         let request = request.checked_add(1).unwrap_or(1);
-        match Answer::read(topic.status, topic.retry_after, &publish.payload) {
-            Answer::Assigned(assignment) => {
+        match answer {
+            Answer::Assigned { to, tpm } => {
+                let assignment = match self.with_key(to, tpm) {
+                    Ok(assignment) => assignment,
+                    Err(fault) => return self.fail_at_dps(fault, now),
+                };
                 self.say(Step::Assigned {
                     hub: assignment.hub.to_string(),
                     device_id: assignment.device.to_string(),
@@ -174,7 +195,7 @@ impl Device {
                 self.assignment = Some(assignment);
                 self.send(Packet::Disconnect);
                 self.outbox.push_back(Output::Hang);
-                self.begin(Aim::Connect, now.at);
+                self.begin(Aim::Connect, now, now.at);
             }
             Answer::Assigning { operation, wait } => {
                 self.say(Step::Assigning { retry_after: wait });
@@ -244,13 +265,13 @@ impl Device {
         }
     }
 
-    fn fail_at_dps(&mut self, fault: Fault, now: Now) {
+    pub(super) fn fail_at_dps(&mut self, fault: Fault, now: Now) {
         self.send(Packet::Disconnect);
         self.outbox.push_back(Output::Hang);
         self.fail(fault, now);
     }
 
-    fn enter(&mut self, since: Instant, stage: Stage) {
+    pub(super) fn enter(&mut self, since: Instant, stage: Stage) {
         self.state = State::Provisioning { since, stage };
     }
 }

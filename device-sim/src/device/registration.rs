@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use azimuth_wire::DeviceId;
+use azimuth_wire::registration::DeliveredKey;
+use azimuth_wire::{DeviceId, SymmetricKey};
 use serde::Deserialize;
 
 use crate::fault::{Fault, FaultKind};
@@ -16,12 +17,18 @@ const LONGEST_WAIT: u32 = 300;
 pub(super) struct Assignment {
     pub hub: Box<str>,
     pub device: DeviceId,
+    /// Of a device with a TPM: what it signs with at its hub.
+    pub key: Option<SymmetricKey>,
 }
 
 /// What a device makes of an answer.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Answer {
-    Assigned(Assignment),
+    Assigned {
+        to: Assignment,
+        /// For the TPM, where the device has one.
+        tpm: Option<DeliveredKey>,
+    },
     /// Ask for this operation after the wait.
     Assigning {
         operation: Box<str>,
@@ -52,6 +59,7 @@ struct State {
     device_id: Option<String>,
     error_code: Option<i64>,
     error_message: Option<String>,
+    tpm: Option<DeliveredKey>,
 }
 
 impl Answer {
@@ -89,10 +97,14 @@ impl Answer {
                 state.assigned_hub,
                 state.device_id.as_deref().map(str::parse),
             ) {
-                (Some(hub), Some(Ok(device))) => Self::Assigned(Assignment {
-                    hub: hub.into(),
-                    device,
-                }),
+                (Some(hub), Some(Ok(device))) => Self::Assigned {
+                    to: Assignment {
+                        hub: hub.into(),
+                        device,
+                        key: None,
+                    },
+                    tpm: state.tpm,
+                },
                 (Some(_), Some(Err(error))) => never(
                     FaultKind::Protocol,
                     format!("the DPS assigned a device id that is none: {error}"),
@@ -205,7 +217,7 @@ mod tests {
             (503, None, "not json", "again provisioning-503 None"),
         ] {
             let answer = match Answer::read(status, wait, body.as_bytes()) {
-                Answer::Assigned(to) => format!("{} at {}", to.device, to.hub),
+                Answer::Assigned { to, .. } => format!("{} at {}", to.device, to.hub),
                 Answer::Assigning { operation, wait } => format!("{operation} in {wait:?}"),
                 Answer::Again { wait, fault } => format!("again {} {wait:?}", fault.kind),
                 Answer::Never(fault) => format!("never {}", fault.kind),

@@ -96,7 +96,8 @@ impl Bench {
 
 fn words(output: Output) -> String {
     match output {
-        Output::Dial(Endpoint::Dps) => "dial dps".into(),
+        Output::Dial(Endpoint::Dps | Endpoint::DpsHttps) => "dial dps".into(),
+        Output::Ask(request) => format!("{request:?}"),
         Output::Dial(Endpoint::Hub(hub)) => format!("dial {hub}"),
         Output::Hang => "hang".into(),
         Output::Count(count) => format!("{count:?}"),
