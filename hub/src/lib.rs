@@ -5,7 +5,7 @@
 //! ```text
 //!  MQTT ── front door ── device ──┬─ auth (who may enter)      ┌─ registry ── store
 //!                                 ├─ event/intake ─► lane ─► event/store ─► event log
-//!  HTTPS ─ front door ── rest ────┴─ auth, registry, event log, refusals
+//!  HTTPS ─ front door ── rest ────┴─ auth, registry (with twins), event log, refusals
 //! ```
 
 pub mod auth;

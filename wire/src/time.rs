@@ -194,6 +194,18 @@ mod tests {
     }
 
     #[test]
+    fn the_time_behind_ticks_is_found_again() {
+        let at = after_1970(1_502_665_200, 123_456_700);
+        assert_eq!(of_dotnet_ticks(dotnet_ticks(at)), Timestamp::from(at));
+        for ticks in [0, 1, u64::MAX] {
+            assert_eq!(of_dotnet_ticks(ticks), Timestamp::NEVER, "{ticks}");
+        }
+        // Beyond the calendar is its end.
+        let last = of_dotnet_ticks(i64::MAX as u64).to_string();
+        assert!(last.starts_with("2554-07-21T"), "{last}");
+    }
+
+    #[test]
     fn never_is_year_one() {
         assert_eq!(Timestamp::NEVER.to_string(), NEVER);
         assert_eq!(

@@ -193,6 +193,58 @@ impl Place {
     }
 }
 
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn an_initial_twin_is_tags_and_desired_and_nothing_else() {
+        for (given, left) in [
+            (json!(null), None),
+            (json!({}), None),
+            (
+                json!({ "tags": null, "properties": { "desired": {} } }),
+                None,
+            ),
+            (json!({ "properties": { "reported": { "a": 1 } } }), None),
+            (
+                json!({ "Tags": { "a": 1 }, "etag": "x", "properties": { "Desired": { "b": 2, "$version": 7 } } }),
+                Some(json!({ "tags": { "a": 1 }, "properties": { "desired": { "b": 2 } } })),
+            ),
+            (
+                json!({ "tags": { "a": [{}] }, "properties": null }),
+                Some(json!({ "tags": { "a": [{}] } })),
+            ),
+        ] {
+            assert_eq!(initial(&given).unwrap(), left, "{given}");
+        }
+        for wrong in [
+            json!(7),
+            json!({ "tags": [] }),
+            json!({ "tags": { "$a": 1 } }),
+        ] {
+            assert!(initial(&wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_names_the_place_and_shows_nothing_unprintable() {
+        let bad = json!({ "a": { "b\u{1}": 1 } });
+        let why = Section::Desired
+            .check(bad.as_object().unwrap())
+            .unwrap_err();
+        let sentence = why.to_string();
+        assert!(
+            sentence.starts_with("`properties.desired.a.b\u{fffd}`: "),
+            "{sentence}"
+        );
+        let deep = (0..40).fold(json!(1), |value, _| json!({ "k": value }));
+        let why = Section::Tags.check(deep.as_object().unwrap()).unwrap_err();
+        assert!(why.to_string().ends_with("objects may be nested 10 deep"));
+    }
+}
+
 /// Objects, that of the section among them.
 const DEEPEST: usize = 10;
 const MOST_KEY_BYTES: usize = 1 << 10;
