@@ -275,9 +275,9 @@ def test_a_fleet_of_software_tpms_registers_and_sends(simulator, tmp_path):
     report = json.loads(simulator.command(*fleet, check=False))
     assert [row["kind"] for row in report["faults"]] == ["provisioning-404"], report
     for command in commands:
-        assert "registers over HTTPS" in simulator.command(*command)
-    shown = simulator.command("dps", "enrollment", "show", commands[0][3])
-    assert commands[0][5] in shown and '"type":"tpm"' in shown
+        assert "registers: over HTTPS" in simulator.command(*command)
+    shown = simulator.command("dps", "enrollment", "show", commands[0][3], "--json")
+    assert json.loads(shown)["attestation"] == {"type": "tpm", "tpm": {"endorsementKey": commands[0][5]}}
     # The second time they are told the keys they have.
     for _ in range(2):
         report = json.loads(simulator.command(*fleet))
