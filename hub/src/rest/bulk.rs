@@ -36,7 +36,7 @@ impl Rest {
         let mut errors = Vec::new();
         for task in under_way {
             let carried_out = match task {
-                // Not, only where the hub stops.
+                // It is cut off only where the hub stops.
                 Ok(task) => task.await.map_err(|_| azimuth_storage::Error::Closed)?,
                 Err(refused) => Err(refused),
             };

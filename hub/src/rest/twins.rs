@@ -62,7 +62,7 @@ impl Rest {
 async fn to_its_end<T: Send + 'static>(
     work: impl Future<Output = Result<T, Error>> + Send + 'static,
 ) -> Result<T, Error> {
-    // Not, only where the hub stops.
+    // It is cut off only where the hub stops.
     let ended = tokio::spawn(work).await;
     ended.map_err(|_| azimuth_storage::Error::Closed)?
 }
