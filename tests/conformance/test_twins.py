@@ -94,6 +94,26 @@ def test_a_device_reads_reports_and_hears(registry, device, client):
     assert client.get_twin()["desired"] == {"d": 4, "e": 5, "$version": 5}
 
 
+def test_many_wishes_at_once_are_heard_in_the_order_of_their_versions(simulator, registry, device):
+    """Over a socket: the SDK calls handlers on several threads. Who skips older versions would lose a late one."""
+    line = Device(simulator.ca, device.hub, device.id, device.primary_key)
+    assert line.subscribe("$iothub/twin/PATCH/properties/desired/#", qos=0) == 0
+
+    def wish(number):
+        IoTHubRegistryManager(simulator.hub()["connection_string"]).update_twin(device.id, patch(**{f"k{number}": 1}))
+
+    wishes = [threading.Thread(target=wish, args=(number,)) for number in range(60)]
+    for each in wishes:
+        each.start()
+    topics = []
+    for _ in wishes:
+        _, message = line.packet()
+        topics.append(message[2:int.from_bytes(message[:2], "big") + 2].decode())
+    assert topics == [f"$iothub/twin/PATCH/properties/desired/?$version={version}" for version in range(2, 62)]
+    for each in wishes:
+        each.join(20)
+
+
 def test_a_device_is_told_what_it_may_not_report(simulator, device, client):
     with pytest.raises(Exception):
         client.patch_twin_reported_properties({"a.b": 1})

@@ -32,6 +32,7 @@ pub struct Registry {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     live: Live,
+    turns: twins::Turns,
     enabled: AtomicU64,
     disabled: AtomicU64,
 }
@@ -54,6 +55,7 @@ impl Registry {
             store,
             clock,
             live,
+            turns: twins::Turns::default(),
             enabled: AtomicU64::new(0),
             disabled: AtomicU64::new(0),
         };

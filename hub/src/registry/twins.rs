@@ -3,6 +3,8 @@
 //! A twin that nobody wrote is not stored; it follows from its identity. So identities of any age have
 //! one, and a million of them cost nothing. May not enter: what a write does to a twin.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use azimuth_storage::{Change, Document, Expect, Key};
 use azimuth_wire::DeviceId;
 use azimuth_wire::etag::IfMatch;
@@ -10,10 +12,22 @@ use azimuth_wire::registry::{Authentication, Capabilities};
 use azimuth_wire::time::{self, Timestamp};
 use azimuth_wire::twin::{self, Properties, Thumbprints, TwinBody};
 use serde_json::{Map, Value};
+use tokio::sync::{Mutex, MutexGuard};
 
 use super::{Identity, Registry, key};
 use crate::error::Error;
 use crate::twin::{DesiredChange, Twin, Written};
+
+/// Writes of twins that devices are told of, one after the other for each device: a device takes no version
+/// that is older than one it has heard of, so each must be told before the next is written. Devices share
+/// a fixed number of turns.
+pub(super) struct Turns([Mutex<()>; 256]);
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Mutex::const_new(())))
+    }
+}
 
 /// A twin after a write of a service.
 #[derive(Debug)]
@@ -23,6 +37,15 @@ pub struct TwinWritten {
 }
 
 impl Registry {
+    /// Waits for the turn to write the twin of a device and to tell the device of it.
+    pub async fn turn(&self, device: &DeviceId) -> MutexGuard<'_, ()> {
+        let turns = &self.turns.0;
+        let mut hasher = DefaultHasher::new();
+        device.hash(&mut hasher);
+        let place = hasher.finish() % turns.len() as u64;
+        turns[place as usize].lock().await
+    }
+
     /// The twin as a service sees it.
     pub fn twin(&self, device: &DeviceId) -> Result<twin::Twin, Error> {
         let identity = self.identity(device)?;

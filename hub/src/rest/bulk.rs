@@ -5,15 +5,16 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::response::Response;
+use azimuth_broker::Presence;
 use azimuth_wire::ErrorCode;
 use azimuth_wire::registry::InvalidBody;
 use azimuth_wire::registry::bulk::{BulkError, BulkItem, BulkResult, InvalidItem, WhyInvalid};
 use serde_json::Value;
 
 use super::registry::whole;
-use super::{Rest, answer};
+use super::{Rest, answer, on_the_line};
 use crate::error::Error;
-use crate::registry::Applied;
+use crate::registry::{Applied, Registry};
 
 /// Azure's limit of one request.
 const MOST: usize = 100;
@@ -27,34 +28,19 @@ impl Rest {
         let items = items(&whole(body, BODY_LIMIT).await?)?;
         // On tasks of their own: all are on their way at once, and end also where the client has left.
         let under_way = items.into_iter().map(|item| {
+            let (registry, presence) = (Arc::clone(&self.registry), Arc::clone(&self.presence));
             let item = item.map_err(refused)?;
-            let (registry, id) = (Arc::clone(&self.registry), item.id.clone());
-            let applying = async move { registry.apply(item).await };
-            Ok((id, tokio::spawn(applying)))
+            Ok(tokio::spawn(carry_out(registry, presence, item)))
         });
         let under_way: Vec<Result<_, BulkError>> = under_way.collect();
         let mut errors = Vec::new();
-        for item in under_way {
-            let (id, task) = match item {
-                Ok(applying) => applying,
-                Err(refused) => {
-                    errors.push(refused);
-                    continue;
-                }
+        for task in under_way {
+            let carried_out = match task {
+                // It is cut off only where the hub stops.
+                Ok(task) => task.await.map_err(|_| azimuth_storage::Error::Closed)?,
+                Err(refused) => Err(refused),
             };
-            // Only where the hub stops.
-            let applied = task.await.map_err(|_| azimuth_storage::Error::Closed)?;
-            match applied {
-                Ok(Applied::Deleted) => self.forget(&id),
-                Ok(Applied::Twin(desired)) => self.tell(&id, desired),
-                Ok(Applied::Written(written)) => {
-                    if written.shut_out {
-                        self.shut_out(&id);
-                    }
-                    self.tell(&id, written.desired);
-                }
-                Err(error) => errors.push(failed(id.to_string(), &error)),
-            }
+            errors.extend(carried_out.err());
         }
         let result = BulkResult {
             is_successful: errors.is_empty(),
@@ -66,6 +52,27 @@ impl Rest {
             false => Err(Error::Bulk(result.into())),
         }
     }
+}
+
+async fn carry_out(
+    registry: Arc<Registry>,
+    presence: Arc<Presence>,
+    item: BulkItem,
+) -> Result<(), BulkError> {
+    let id = item.id.clone();
+    let _turn = registry.turn(&id).await;
+    match registry.apply(item).await {
+        Ok(Applied::Deleted) => on_the_line::forget(&presence, &id),
+        Ok(Applied::Twin(desired)) => on_the_line::tell(&presence, &id, desired),
+        Ok(Applied::Written(written)) => {
+            if written.shut_out {
+                on_the_line::shut_out(&presence, &id);
+            }
+            on_the_line::tell(&presence, &id, written.desired);
+        }
+        Err(error) => return Err(failed(id.to_string(), &error)),
+    }
+    Ok(())
 }
 
 /// The items, where the request as a whole can be carried out.

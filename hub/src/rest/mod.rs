@@ -7,6 +7,7 @@ mod answer;
 mod bulk;
 mod events;
 mod lines;
+mod on_the_line;
 mod paths;
 mod refusals;
 mod registry;

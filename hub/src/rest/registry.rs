@@ -4,13 +4,12 @@ use axum::body::{Body, to_bytes};
 use axum::http::HeaderMap;
 use axum::http::header::IF_MATCH;
 use axum::response::Response;
-use azimuth_broker::{CloseReason, Owner};
 use azimuth_wire::DeviceId;
 use azimuth_wire::etag::IfMatch;
 use azimuth_wire::registry::DeviceBody;
 use bytes::Bytes;
 
-use super::{Rest, answer, header, paths};
+use super::{Rest, answer, header, on_the_line, paths};
 use crate::error::Error;
 
 /// Devices of one list, and what a list without a usable `top` has.
@@ -41,7 +40,7 @@ impl Rest {
         let body = DeviceBody::parse(&whole(body, BODY_LIMIT).await?)?;
         let written = self.registry.put(&id, &if_match(headers), body).await?;
         if written.shut_out {
-            self.shut_out(&id);
+            on_the_line::shut_out(&self.presence, &id);
         }
         answer::with_etag(&written.device, &written.device.etag)
     }
@@ -49,18 +48,8 @@ impl Rest {
     pub(super) async fn delete(&self, id: &str, headers: &HeaderMap) -> Result<Response, Error> {
         let id = device_id(id)?;
         self.registry.delete(&id, &if_match(headers)).await?;
-        self.forget(&id);
+        on_the_line::forget(&self.presence, &id);
         Ok(answer::empty())
-    }
-
-    pub(super) fn shut_out(&self, id: &DeviceId) {
-        let reason = CloseReason::Removed("the device was disabled");
-        self.presence.close(&Owner::new(id.as_str()), reason);
-    }
-
-    pub(super) fn forget(&self, id: &DeviceId) {
-        let reason = CloseReason::Removed("the device was deleted");
-        self.presence.forget(&Owner::new(id.as_str()), reason);
     }
 }
 

@@ -1,17 +1,15 @@
-//! Device twins over HTTPS, and the word of a change to the device that listens.
+//! Device twins over HTTPS. Who writes one waits for its turn, and the device hears of each write in turn.
+
+use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::HeaderMap;
 use axum::response::Response;
-use azimuth_broker::{CloseReason, Outbound, Owner, QoS};
-use azimuth_wire::DeviceId;
-use azimuth_wire::topic::hub::HubTopic;
 use azimuth_wire::twin::TwinBody;
 
 use super::registry::{device_id, if_match, whole};
-use super::{Rest, answer};
+use super::{Rest, answer, on_the_line};
 use crate::error::Error;
-use crate::twin::DesiredChange;
 
 /// Bytes of a twin's JSON that are read; a whole one has some 150 thousand with its metadata.
 const BODY_LIMIT: usize = 1 << 20;
@@ -29,10 +27,15 @@ impl Rest {
     ) -> Result<Response, Error> {
         let id = device_id(id)?;
         let patch = TwinBody::parse(&whole(body, BODY_LIMIT).await?)?;
+        let (registry, presence) = (Arc::clone(&self.registry), Arc::clone(&self.presence));
         let if_match = if_match(headers);
-        let written = self.registry.patch_twin(&id, &if_match, &patch).await?;
-        self.tell(&id, written.desired);
-        answer::json(&written.twin)
+        let written = to_its_end(async move {
+            let _turn = registry.turn(&id).await;
+            let written = registry.patch_twin(&id, &if_match, &patch).await?;
+            on_the_line::tell(&presence, &id, written.desired);
+            Ok(written.twin)
+        });
+        answer::json(&written.await?)
     }
 
     pub(super) async fn replace_twin(
@@ -43,31 +46,23 @@ impl Rest {
     ) -> Result<Response, Error> {
         let id = device_id(id)?;
         let body = TwinBody::parse(&whole(body, BODY_LIMIT).await?)?;
+        let (registry, presence) = (Arc::clone(&self.registry), Arc::clone(&self.presence));
         let if_match = if_match(headers);
-        let written = self.registry.replace_twin(&id, &if_match, &body).await?;
-        self.tell(&id, written.desired);
-        answer::json(&written.twin)
+        let written = to_its_end(async move {
+            let _turn = registry.turn(&id).await;
+            let written = registry.replace_twin(&id, &if_match, &body).await?;
+            on_the_line::tell(&presence, &id, written.desired);
+            Ok(written.twin)
+        });
+        answer::json(&written.await?)
     }
+}
 
-    /// Tells a device that is on the line of its new desired properties. One that is not reads them
-    /// when it comes; one that takes nothing more has to come again, so that it misses none.
-    pub(super) fn tell(&self, id: &DeviceId, change: Option<DesiredChange>) {
-        let Some(change) = change else { return };
-        let Some(line) = self.presence.line(&Owner::new(id.as_str())) else {
-            return;
-        };
-        let topic = HubTopic::DesiredPatch {
-            version: change.version,
-        };
-        let message = Outbound {
-            topic: topic.to_string(),
-            payload: change.payload.to_string().into(),
-            qos: QoS::AtLeastOnce,
-        };
-        if line.deliver(message).is_err() {
-            line.close(CloseReason::Removed(
-                "the device took too few messages to be told of its new desired properties",
-            ));
-        }
-    }
+/// On a task of its own: what was written is told also where the client has left meanwhile.
+async fn to_its_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> Result<T, Error> {
+    // It is cut off only where the hub stops.
+    let ended = tokio::spawn(work).await;
+    ended.map_err(|_| azimuth_storage::Error::Closed)?
 }
