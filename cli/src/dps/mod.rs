@@ -29,7 +29,7 @@ mod terms;
 
 pub use deprovision::Deprovision;
 pub use enrollment::Enrollment;
-pub use explained::explain;
+pub use explained::explained;
 pub use group::Group;
 pub use registration::Registration;
 
