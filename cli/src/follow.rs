@@ -136,7 +136,8 @@ impl Why {
     pub fn run(self, config: Config) -> anyhow::Result<ExitCode> {
         if let Some(id) = &self.registration {
             let target = dps::Target::new(self.dps_connection_string, self.at.ca);
-            return dps::explain(&target, &config, id, self.json);
+            let work = async { print_line(dps::explained(&target, &config, id, self.json).await?) };
+            return run(work);
         }
         let endpoints = self.endpoints(&config)?;
         let several = endpoints.len() > 1;

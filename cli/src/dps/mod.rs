@@ -34,7 +34,7 @@ mod way_back;
 pub use ca_certificate::CaCertificate;
 pub use deprovision::Deprovision;
 pub use enrollment::Enrollment;
-pub use explained::explain;
+pub use explained::explained;
 pub use group::Group;
 pub use registration::Registration;
 

@@ -19,7 +19,7 @@ pub fn chosen(
         )),
         (Proof::Token(proof), Some(group)) => {
             lines.push(format!(
-                "There was no individual enrollment {id}, so the groups with symmetric keys were tried by their ids."
+                "There was no individual enrollment {id}, so the groups with symmetric keys were tried in the order of their ids."
             ));
             lines.extend(passed(proof));
             lines.push(format!("The enrollment group {group} took the device."));

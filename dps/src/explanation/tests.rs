@@ -177,7 +177,7 @@ fn a_success_is_told_from_the_enrollment_to_the_hub() {
     assert_eq!(
         text,
         "Dev-1 was assigned to east.azure-devices.net at 2027-01-15T08:00:00Z.\n\
-        [Enrollment] There was no individual enrollment Dev-1, so the groups with symmetric keys were tried by their ids.\n\
+        [Enrollment] There was no individual enrollment Dev-1, so the groups with symmetric keys were tried in the order of their ids.\n\
         Passed over, since no key derived from theirs signed: alpha, beta.\n\
         The enrollment group fleet took the device.\n\
         [Attestation] The token is signed with base64(HMAC-SHA256(secondary key of the group, \"Dev-1\")), the key derived for this device.\n\
