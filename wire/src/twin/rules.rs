@@ -193,6 +193,13 @@ impl Place {
     }
 }
 
+/// Objects, that of the section among them.
+const DEEPEST: usize = 10;
+const MOST_KEY_BYTES: usize = 1 << 10;
+const MOST_TEXT_BYTES: usize = 4 << 10;
+const LEAST_INTEGER: i64 = -(1 << 52);
+const MOST_INTEGER: i64 = (1 << 52) - 1;
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -244,10 +251,3 @@ mod tests {
         assert!(why.to_string().ends_with("objects may be nested 10 deep"));
     }
 }
-
-/// Objects, that of the section among them.
-const DEEPEST: usize = 10;
-const MOST_KEY_BYTES: usize = 1 << 10;
-const MOST_TEXT_BYTES: usize = 4 << 10;
-const LEAST_INTEGER: i64 = -(1 << 52);
-const MOST_INTEGER: i64 = (1 << 52) - 1;
