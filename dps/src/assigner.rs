@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use azimuth_broker::{Ledger, Operation, Refusal, Regions};
+use azimuth_certs::Certificate;
 use azimuth_clock::Clock;
 use azimuth_storage::Store;
 use azimuth_wire::api_version::ApiVersion;
@@ -55,8 +56,9 @@ pub struct Job {
     pub proof: Arc<Proof>,
     pub caller: ApiVersion,
     pub remote: SocketAddr,
-    /// For the webhook of custom allocation.
+    /// For the webhook of custom allocation, as is the certificate.
     pub payload: Option<Box<RawValue>>,
+    pub certificate: Option<Certificate>,
     /// What ends with it, oldest first.
     pub operations: Vec<OperationId>,
     pub begun: Instant,

@@ -168,6 +168,7 @@ impl Desk {
             caller: claims.api_version,
             remote: claims.peer.remote,
             payload: proven.terms.custom.as_ref().and(payload),
+            certificate: proven.terms.custom.as_ref().and(claims.leaf().cloned()),
             operations: vec![operation],
             begun: now,
         };

@@ -51,6 +51,16 @@ pub enum Credential {
     Certificate(Vec<Certificate>),
 }
 
+impl Claims {
+    /// The device's own certificate, where it brought one to prove itself with.
+    pub fn leaf(&self) -> Option<&Certificate> {
+        match &self.credential {
+            Credential::Certificate(chain) => chain.first(),
+            Credential::Nothing | Credential::Token(_) => None,
+        }
+    }
+}
+
 /// A credential that was taken, and what its enrollment says.
 pub struct Proven {
     pub terms: Arc<Terms>,

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use azimuth_certs::{Certificate, CertificateInfo};
 use azimuth_wire::api_version::ApiVersion;
 use azimuth_wire::enrollment::{
     AttestationKind, CustomAllocationDefinition, EnrollmentGroup, IndividualEnrollment,
@@ -17,6 +18,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::{Candidate, NoHub};
+use crate::enrollment::x509;
 
 /// What an enrollment with custom allocation hands to its webhook.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,6 +44,8 @@ pub struct Asking<'a> {
     /// What is recorded of it.
     pub before: Option<&'a RegistrationState>,
     pub payload: Option<&'a RawValue>,
+    /// The certificate it proved itself with, where it did so.
+    pub certificate: Option<&'a Certificate>,
     /// The keys of its TPM, where it has one.
     pub tpm: Option<&'a TpmAttestation>,
 }
@@ -114,6 +118,7 @@ impl Custom {
         let definition = entry.custom_allocation_definition.clone()?;
         let mut shown = entry.clone();
         shown.attestation.symmetric_key = None;
+        x509::show(&mut shown.attestation);
         shown.etag = shown.etag.map(quoted);
         mask(shown.custom_allocation_definition.as_mut());
         Some(Self {
@@ -128,6 +133,7 @@ impl Custom {
         let definition = entry.custom_allocation_definition.clone()?;
         let mut shown = entry.clone();
         shown.attestation.symmetric_key = None;
+        x509::show(&mut shown.attestation);
         shown.etag = shown.etag.map(quoted);
         mask(shown.custom_allocation_definition.as_mut());
         Some(Self {
@@ -143,7 +149,7 @@ impl Custom {
         if let Enrolled::IndividualEnrollment(entry) = &mut enrollment {
             entry.registration_state = asking.before.cloned();
         }
-        let kind = |kind| (self.attestation == kind).then_some(Nothing {});
+        let keys = self.attestation == AttestationKind::SymmetricKey;
         let assigned = asking.before.filter(|state| state.assigned_hub.is_some());
         let request = Request {
             enrollment: &enrollment,
@@ -151,8 +157,10 @@ impl Custom {
                 registration_id: asking.registration_id,
                 current_iot_hub_host_name: assigned.and_then(|state| state.assigned_hub.as_deref()),
                 current_device_id: assigned.and_then(|state| state.device_id.as_ref()),
-                symmetric_key: kind(AttestationKind::SymmetricKey),
-                x509: kind(AttestationKind::X509),
+                symmetric_key: keys.then_some(Nothing {}),
+                x509: asking.certificate.map(|certificate| Shown {
+                    client_certificate: certificate.info(),
+                }),
                 tpm: asking.tpm,
                 payload: asking.payload,
             },
@@ -268,7 +276,7 @@ struct Context<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     symmetric_key: Option<Nothing>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    x509: Option<Nothing>,
+    x509: Option<Shown>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tpm: Option<&'a TpmAttestation>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -277,6 +285,12 @@ struct Context<'a> {
 
 #[derive(Serialize)]
 struct Nothing {}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Shown {
+    client_certificate: CertificateInfo,
+}
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]

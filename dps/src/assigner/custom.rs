@@ -46,6 +46,7 @@ impl Assigner {
             registration_id: &job.registration_id,
             before,
             payload: job.payload.as_deref(),
+            certificate: job.certificate.as_ref(),
             tpm: tpm.as_ref(),
         };
         let body = Bytes::from(custom.request(asking, &linked));

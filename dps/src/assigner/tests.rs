@@ -102,6 +102,7 @@ impl Works {
             caller: ApiVersion::new(2021, 6, 1),
             remote: "127.0.0.1:1".parse().unwrap(),
             payload: None,
+            certificate: None,
             operations: vec![operation],
             begun: now,
         }

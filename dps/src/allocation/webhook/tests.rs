@@ -43,6 +43,7 @@ fn the_request_of_a_group_is_that_of_azure() {
         registration_id: &id,
         before: Some(&before),
         payload: Some(&payload),
+        certificate: None,
         tpm: None,
     };
     let custom = Custom::of_group(&group()).unwrap();
@@ -64,6 +65,7 @@ fn a_device_of_its_own_enrollment_that_never_registered_has_no_hub_in_the_reques
         registration_id: &id,
         before: None,
         payload: None,
+        certificate: None,
         tpm: None,
     };
     let custom = Custom::of_individual(&entry).unwrap();
@@ -93,6 +95,44 @@ fn a_device_of_its_own_enrollment_that_never_registered_has_no_hub_in_the_reques
 }
 
 #[test]
+fn a_certificate_is_told_by_what_it_says_and_not_as_it_is() {
+    let made = azimuth_certs::self_signed_leaf(azimuth_certs::Wish {
+        common_name: "cert-1",
+        key: azimuth_certs::KeyKind::P256,
+        days: 1,
+        now: std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1_900_000_000),
+    });
+    let leaf = made.unwrap().certificate().unwrap();
+    let enrolled = json!({ "primary": { "certificate": leaf.base64() } });
+    let entry: IndividualEnrollment = serde_json::from_value(json!({
+        "registrationId": "cert-1", "allocationPolicy": "custom",
+        "attestation": { "type": "x509", "x509": { "clientCertificates": enrolled } },
+        "customAllocationDefinition": { "webhookUrl": "http://localhost:7071/api/f", "apiVersion": "2021-10-01" } }))
+    .unwrap();
+    let asking = Asking {
+        registration_id: &"cert-1".parse().unwrap(),
+        before: None,
+        payload: None,
+        certificate: Some(&leaf),
+        tpm: None,
+    };
+    let request = Custom::of_individual(&entry)
+        .unwrap()
+        .request(asking, &linked());
+    let request: Value = serde_json::from_slice(&request).unwrap();
+    let info = serde_json::to_value(leaf.info()).unwrap();
+    assert_eq!(info["subjectName"], "CN=cert-1");
+    assert_eq!(
+        request["deviceRuntimeContext"],
+        json!({ "registrationId": "cert-1", "x509": { "clientCertificate": info } })
+    );
+    assert_eq!(
+        request["individualEnrollment"]["attestation"]["x509"],
+        json!({ "clientCertificates": { "primary": { "info": info } } })
+    );
+}
+
+#[test]
 fn a_tpm_is_named_by_its_keys() {
     let attestation = json!({ "type": "tpm", "tpm": { "endorsementKey": "AAAA" } });
     let entry: IndividualEnrollment = serde_json::from_value(json!({
@@ -105,6 +145,7 @@ fn a_tpm_is_named_by_its_keys() {
         registration_id: &"tpm-1".parse().unwrap(),
         before: None,
         payload: None,
+        certificate: None,
         tpm: Some(&tpm),
     };
     let request = Custom::of_individual(&entry)
