@@ -23,4 +23,7 @@ def test_the_page_does_what_it_shows(tmp_path, alone):
     environment = pages.without_settings()
     environment["PATH"] = f"{tmp_path / 'bin'}:{environment['PATH']}"
     environment.pop("SSL_CERT_FILE", None)
+    # The page's devices wait three times as long between their polls.
+    (tmp_path / "hasty.toml").write_text("[dps]\nretry-after = 1\n")
+    environment["AZIMUTH_CONFIG"] = str(tmp_path / "hasty.toml")
     pages.run((ROOT / "docs" / "provisioning.md").read_text(), folder, environment, seconds=240)

@@ -122,11 +122,15 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: "compose" in item.fixturenames)
 
 
+def build():
+    """The image, from the Dockerfile."""
+    Compose()("build", "dps", timeout=1800)
+
+
 @pytest.fixture(scope="session")
 def built():
-    """The image, from the Dockerfile."""
     if "AZIMUTH_TEST_NO_BUILD" not in os.environ:
-        Compose()("build", "dps", timeout=1800)
+        build()
 
 
 @pytest.fixture(scope="session")
