@@ -48,13 +48,9 @@ pub struct DeviceSim {
     /// Registration or device ids; an n in braces becomes the number, from 1
     #[arg(long, default_value = "contoso-simdevice-{n}", value_name = "NAME")]
     name: String,
-    /// Primary or secondary key of an enrollment group; each device derives its own
-    #[arg(
-        long,
-        env = "AZIMUTH_GROUP_KEY",
-        hide_env_values = true,
-        value_name = "KEY"
-    )]
+    /// Primary or secondary key of an enrollment group; each device derives its own [env: AZIMUTH_GROUP_KEY]
+    // Read by hand: a variable of the shell must not exclude what a flag says.
+    #[arg(long, value_name = "KEY")]
     group_key: Option<String>,
     /// Key of one device, of an individual enrollment or derived from a group's
     #[arg(long, conflicts_with_all = ["connection_string", "certificate", "certificates", "slots"], value_name = "KEY")]
@@ -300,7 +296,9 @@ impl DeviceSim {
             return Ok((key, Some(self.provisioning(config, paste)?)));
         }
         let known = paste.and_then(|paste| paste.dps.as_ref());
-        let key = match (&self.group_key, known.and_then(|dps| dps.group.as_ref())) {
+        let given = self.group_key.clone();
+        let given = given.or_else(|| std::env::var("AZIMUTH_GROUP_KEY").ok());
+        let key = match (given, known.and_then(|dps| dps.group.as_ref())) {
             (Some(key), _) => key.parse().context("--group-key")?,
             (None, Some(group)) => group.primary_key.clone(),
             (None, None) => {

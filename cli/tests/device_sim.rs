@@ -129,3 +129,28 @@ fn a_fleet_that_cannot_reach_its_dps_says_why_at_once_and_stops_within_a_second(
     assert!(!rest.contains("WARN"), "{rest}");
     std::fs::remove_dir_all(&folder).unwrap();
 }
+
+#[test]
+fn a_key_in_the_environment_excludes_no_flag_and_one_in_a_flag_does() {
+    let string = "HostName=h.invalid;DeviceId=d;SharedAccessKey=AAECAwQFBgcICQoLDA0ODw==";
+    let said = |more: &[&str]| {
+        let done = Command::new(env!("CARGO_BIN_EXE_azimuth"))
+            .args([
+                "device-sim",
+                "--connection-string",
+                string,
+                "--ca",
+                "/there/is/none",
+            ])
+            .args(more)
+            .env("AZIMUTH_GROUP_KEY", "AAECAwQFBgcICQoLDA0ODw==")
+            .output()
+            .unwrap();
+        assert!(!done.status.success());
+        String::from_utf8(done.stderr).unwrap()
+    };
+    let alone = said(&[]);
+    assert!(alone.contains("/there/is/none"), "{alone}");
+    let both = said(&["--group-key", "AAECAwQFBgcICQoLDA0ODw=="]);
+    assert!(both.contains("cannot be used with"), "{both}");
+}

@@ -21,7 +21,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 BINARY = os.environ.get("AZIMUTH_BINARY", str(ROOT / "target" / "release" / "azimuth"))
 # The tutorial's defaults, but that devices are told at once what became of them.
-HASTY = {**os.environ, "AZIMUTH_CONFIG": str(pathlib.Path(__file__).with_name("hasty.toml"))}
+HASTY = {"AZIMUTH_CONFIG": str(pathlib.Path(__file__).with_name("hasty.toml"))}
 
 
 class Simulator:
@@ -38,7 +38,7 @@ class Simulator:
     def start(self):
         self.log = open(self.folder / "log", "ab")
         self.process = subprocess.Popen(
-            [self.binary, "--data", str(self.folder / "data"), "up", "--no-devices", *self.flags], env=HASTY,
+            [self.binary, "--data", str(self.folder / "data"), "up", "--no-devices", *self.flags], env=HASTY | os.environ,
             stdout=subprocess.PIPE, stderr=self.log, text=True, preexec_fn=self.before)
         self.printed = []
         # The line is printed once everything listens.
