@@ -488,3 +488,16 @@ fn names_that_are_left_out_are_counted() {
     assert!(text.contains("group-4 and 4 more."), "{text}");
     assert!(text.contains("key of the group, \"dev-1\")"), "{text}");
 }
+
+#[test]
+fn a_tpm_has_an_enrollment_of_its_own_and_opened_its_challenge() {
+    let house = House::new().assigned(None, allocated(attempt(Proof::Tpm)));
+    let (standing, text) = house.explained();
+    assert_eq!(standing, Standing::Assigned);
+    for sentence in [
+        "The individual enrollment Dev-1 decided alone",
+        "signed with the key of a challenge, which only the TPM with the enrolled endorsement key could unwrap",
+    ] {
+        assert!(text.contains(sentence), "{sentence}\n{text}");
+    }
+}
