@@ -4,6 +4,8 @@
 //! elsewhere.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -11,19 +13,46 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::validity::{Validity, from_unix_seconds};
+use crate::facts::Facts;
+use crate::validity::Validity;
 use crate::{CertificateInfo, Error, Thumbprint};
 
-/// A certificate whose bytes are known to be readable. Equal means equal to the byte.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Certificate(Vec<u8>);
+/// A certificate whose bytes are known to be readable. Equal means equal to the byte. Cheap to clone.
+#[derive(Clone)]
+pub struct Certificate(Arc<Read>);
+
+struct Read {
+    der: Vec<u8>,
+    facts: Facts,
+}
+
+impl PartialEq for Certificate {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.der == other.0.der
+    }
+}
+
+impl Eq for Certificate {}
+
+impl Hash for Certificate {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.der.hash(state);
+    }
+}
 
 impl Certificate {
     pub fn from_der(der: &[u8]) -> Result<Self, Error> {
         match X509Certificate::from_der(der) {
-            Ok(([], _)) => Ok(Self(der.to_vec())),
+            Ok(([], parsed)) => Ok(Self::read(der, &parsed)),
             Ok(_) | Err(_) => Err(Error::UnreadableCertificate),
         }
+    }
+
+    fn read(der: &[u8], parsed: &X509Certificate<'_>) -> Self {
+        Self(Arc::new(Read {
+            der: der.to_vec(),
+            facts: Facts::of(parsed),
+        }))
     }
 
     /// Every certificate in `bytes`, in order: DER one after another, PEM with any text around it,
@@ -58,27 +87,30 @@ impl Certificate {
     }
 
     pub fn der(&self) -> &[u8] {
-        &self.0
+        &self.0.der
     }
 
     /// The DER in base64, one of the forms that [`read_all`](Self::read_all) takes.
     pub fn base64(&self) -> String {
-        STANDARD.encode(&self.0)
+        STANDARD.encode(&self.0.der)
     }
 
     /// The last common name of the subject, the most specific one; none if there is none or it is not text.
-    pub fn common_name(&self) -> Option<String> {
-        let parsed = self.parsed();
-        let name = parsed.subject().iter_common_name().last()?;
-        crate::info::text(name.attr_value())
+    pub fn common_name(&self) -> Option<&str> {
+        self.0.facts.common_name.as_deref()
+    }
+
+    /// The whole subject, as .NET writes it.
+    pub fn subject_name(&self) -> &str {
+        &self.0.facts.subject_name
     }
 
     pub fn sha1(&self) -> Thumbprint {
-        Thumbprint::sha1(&self.0)
+        Thumbprint::sha1(&self.0.der)
     }
 
     pub fn sha256(&self) -> Thumbprint {
-        Thumbprint::sha256(&self.0)
+        Thumbprint::sha256(&self.0.der)
     }
 
     pub fn info(&self) -> CertificateInfo {
@@ -86,12 +118,7 @@ impl Certificate {
     }
 
     pub fn validity(&self) -> Validity {
-        let parsed = self.parsed();
-        let validity = parsed.validity();
-        Validity {
-            not_before: from_unix_seconds(validity.not_before.timestamp()),
-            not_after: from_unix_seconds(validity.not_after.timestamp()),
-        }
+        self.0.facts.validity
     }
 
     /// Basic constraints say it is an authority, and key usage, if stated, lets it sign certificates.
@@ -101,38 +128,22 @@ impl Certificate {
 
     /// Which of the two rules of [`is_authority`](Self::is_authority) it breaks.
     pub fn why_no_authority(&self) -> Option<&'static str> {
-        let parsed = self.parsed();
-        if !parsed.is_ca() {
-            let old = parsed.version().0 < 2;
-            return Some(match old {
-                true => "a certificate of version 1 or 2 has no basic constraints to say so",
-                false => "its basic constraints do not say CA:TRUE",
-            });
-        }
-        let signs = match parsed.key_usage() {
-            Ok(Some(usage)) => usage.value.key_cert_sign(),
-            Ok(None) => true,
-            Err(_) => false,
-        };
-        (!signs).then_some("its key usage does not allow to sign certificates")
+        self.0.facts.why_no_authority
     }
 
     /// How many authorities may stand between this one and the end certificate; none means any number.
     pub fn path_length(&self) -> Option<u32> {
-        let parsed = self.parsed();
-        let constraints = parsed.basic_constraints().ok()??;
-        constraints.value.path_len_constraint
+        self.0.facts.path_length
     }
 
     /// Its subject is its issuer. Says nothing about the signature.
     pub fn is_self_issued(&self) -> bool {
-        let parsed = self.parsed();
-        parsed.subject().as_raw() == parsed.issuer().as_raw()
+        self.names_as_issuer(self)
     }
 
     /// `issuer`'s subject is this one's issuer. Says nothing about the signature.
     pub fn names_as_issuer(&self, issuer: &Self) -> bool {
-        self.parsed().issuer().as_raw() == issuer.parsed().subject().as_raw()
+        self.0.facts.issuer == issuer.0.facts.subject
     }
 
     /// `issuer`'s key made this one's signature.
@@ -154,7 +165,7 @@ impl Certificate {
     }
 
     pub(crate) fn parsed(&self) -> X509Certificate<'_> {
-        let (_, parsed) = X509Certificate::from_der(&self.0).expect("checked when it was made");
+        let (_, parsed) = X509Certificate::from_der(&self.0.der).expect("checked when it was made");
         parsed
     }
 }
@@ -162,7 +173,7 @@ impl Certificate {
 impl fmt::Debug for Certificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Certificate")
-            .field("subject", &self.info().subject_name)
+            .field("subject", &self.subject_name())
             .field("sha256", &self.sha256())
             .finish()
     }
@@ -170,9 +181,9 @@ impl fmt::Debug for Certificate {
 
 fn leading_der(bytes: &[u8]) -> Option<(Certificate, &[u8])> {
     let bytes = bytes.trim_ascii_start();
-    let (rest, _) = X509Certificate::from_der(bytes).ok()?;
+    let (rest, parsed) = X509Certificate::from_der(bytes).ok()?;
     let der = bytes.get(..bytes.len().checked_sub(rest.len())?)?;
-    Some((Certificate(der.to_vec()), rest))
+    Some((Certificate::read(der, &parsed), rest))
 }
 
 fn bare_base64(text: &[u8]) -> Result<Vec<Certificate>, Error> {

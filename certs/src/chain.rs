@@ -88,8 +88,8 @@ impl<'a> Walk<'_, 'a> {
             }
             if !certificate.is_signed_by(issuer) {
                 self.note(Refusal::WrongSignature {
-                    subject: certificate.info().subject_name,
-                    issuer: issuer.info().subject_name,
+                    subject: certificate.subject_name().to_owned(),
+                    issuer: issuer.subject_name().to_owned(),
                 });
                 continue;
             }
@@ -117,7 +117,7 @@ impl<'a> Walk<'_, 'a> {
         if self.path.is_empty() {
             return Ok(());
         }
-        let subject = || certificate.info().subject_name;
+        let subject = || certificate.subject_name().to_owned();
         if let Some(because) = certificate.why_no_authority()
             && !self.anchors.contains(&certificate)
         {
@@ -156,7 +156,7 @@ pub(crate) fn check_validity(certificate: &Certificate, now: SystemTime) -> Resu
     if validity.contains(now) {
         return Ok(());
     }
-    let subject = certificate.info().subject_name;
+    let subject = certificate.subject_name().to_owned();
     let now_text = utc_text(now);
     Err(if now < validity.not_before {
         Refusal::NotYetValid {

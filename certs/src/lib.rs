@@ -11,6 +11,7 @@ mod authority;
 mod certificate;
 mod chain;
 mod error;
+mod facts;
 mod hierarchy;
 mod info;
 mod leaf;

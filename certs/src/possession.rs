@@ -72,7 +72,7 @@ pub fn check_possession(
     if !found.eq_ignore_ascii_case(code.as_str()) {
         return Err(Refusal::WrongCommonName {
             expected: code.to_string(),
-            found,
+            found: found.to_owned(),
         });
     }
     check_validity(proof, now)

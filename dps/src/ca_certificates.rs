@@ -237,7 +237,9 @@ impl Kept {
             kind: CA_CERTIFICATE_TYPE,
             etag: self.etag,
             properties: CaCertificateProperties {
-                subject: certificate.common_name().unwrap_or(info.subject_name),
+                subject: certificate
+                    .common_name()
+                    .map_or(info.subject_name, str::to_owned),
                 expiry: certificate.validity().end_text(),
                 thumbprint: info.sha1_thumbprint,
                 is_verified: self.verified,

@@ -56,7 +56,8 @@ impl Leaves {
     }
 
     fn add(&mut self, chain: &Path, text: &str, key: &Path) -> anyhow::Result<()> {
-        let name = leaf(chain, text)?.common_name();
+        let leaf = leaf(chain, text)?;
+        let name = leaf.common_name();
         let name = name.with_context(|| {
             format!(
                 "the certificate in {} has no common name, so it is no device's",
@@ -65,7 +66,7 @@ impl Leaves {
         })?;
         let shown = client_certificate(text, &read(key)?)
             .with_context(|| format!("{} and {} cannot be used", chain.display(), key.display()))?;
-        self.names.push(name);
+        self.names.push(name.to_owned());
         self.certificates.push(shown);
         Ok(())
     }

@@ -168,7 +168,10 @@ pub fn group(
     Err(match past_no_group {
         Some((ca, path)) => Rejection::NoGroup {
             ca: ca.name.clone(),
-            passed: path.iter().map(|one| one.info().subject_name).collect(),
+            passed: path
+                .iter()
+                .map(|one| one.subject_name().to_owned())
+                .collect(),
         },
         None => why_no_path(shown, leaf, &helpers, anchors, cas),
     })
@@ -266,7 +269,7 @@ fn leaf(shown: Shown<'_>) -> Result<&Certificate, Rejection> {
     match names(leaf, shown.registration_id) {
         true => Ok(leaf),
         false => Err(Rejection::CommonName {
-            found: leaf.common_name(),
+            found: leaf.common_name().map(str::to_owned),
         }),
     }
 }
@@ -283,7 +286,10 @@ fn accepted(path: &[&Certificate], known: Known) -> Accepted {
         thumbprint: Thumbprint::sha256(path.first().map_or(&[], |leaf| leaf.der())),
         until: ends.min().unwrap_or(SystemTime::UNIX_EPOCH),
         proof: CertificateProof {
-            path: path.iter().map(|one| one.info().subject_name).collect(),
+            path: path
+                .iter()
+                .map(|one| one.subject_name().to_owned())
+                .collect(),
             known,
         },
     }

@@ -15,7 +15,7 @@ pub fn unreadable_certificate() -> Refusal {
 
 /// At CONNECT, as Azure does it.
 pub fn other_common_name(id: &RegistrationId, leaf: &Certificate) -> Refusal {
-    common_name(id, leaf.common_name().as_deref(), NOT_AUTHORIZED)
+    common_name(id, leaf.common_name(), NOT_AUTHORIZED)
 }
 
 fn common_name(id: &RegistrationId, found: Option<&str>, answer: Answer) -> Refusal {
