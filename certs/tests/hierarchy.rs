@@ -15,7 +15,7 @@ fn a_leaf_leads_to_its_root_by_way_of_the_chain_it_is_handed_out_with() {
         let (top, middle, leaf) = hierarchy(key);
         let chain = Certificate::read_all(leaf.chain_pem.as_bytes()).unwrap();
         assert_eq!(chain.len(), 2, "leaf and intermediate, without the root");
-        assert_eq!(chain[0].common_name().as_deref(), Some("dev-1"));
+        assert_eq!(chain[0].common_name(), Some("dev-1"));
         let anchor = [top.certificate().unwrap()];
         let path = verify_chain(&chain, &anchor, now()).unwrap();
         assert_eq!(path[1], &middle.certificate().unwrap());
