@@ -7,8 +7,8 @@ use std::time::Duration;
 use azimuth_certs::{Certificate, CertificateInfo};
 use azimuth_wire::api_version::ApiVersion;
 use azimuth_wire::enrollment::{
-    AttestationKind, CustomAllocationDefinition, EnrollmentGroup, IndividualEnrollment,
-    TpmAttestation,
+    Attestation, AttestationKind, CustomAllocationDefinition, EnrollmentGroup,
+    IndividualEnrollment, TpmAttestation,
 };
 use azimuth_wire::registration::RegistrationState;
 use azimuth_wire::{DeviceId, RegistrationId, etag};
@@ -117,10 +117,8 @@ impl Custom {
         // Asked at each registration: most enrollments have none, and are not copied.
         let definition = entry.custom_allocation_definition.clone()?;
         let mut shown = entry.clone();
-        shown.attestation.symmetric_key = None;
-        x509::show(&mut shown.attestation);
-        shown.etag = shown.etag.map(quoted);
-        mask(shown.custom_allocation_definition.as_mut());
+        let masked = shown.custom_allocation_definition.as_mut();
+        hide(&mut shown.attestation, &mut shown.etag, masked);
         Some(Self {
             definition,
             attestation: entry.attestation.kind,
@@ -132,10 +130,8 @@ impl Custom {
     pub fn of_group(entry: &EnrollmentGroup) -> Option<Self> {
         let definition = entry.custom_allocation_definition.clone()?;
         let mut shown = entry.clone();
-        shown.attestation.symmetric_key = None;
-        x509::show(&mut shown.attestation);
-        shown.etag = shown.etag.map(quoted);
-        mask(shown.custom_allocation_definition.as_mut());
+        let masked = shown.custom_allocation_definition.as_mut();
+        hide(&mut shown.attestation, &mut shown.etag, masked);
         Some(Self {
             definition,
             attestation: entry.attestation.kind,
@@ -245,7 +241,15 @@ pub fn masked(url: &str) -> String {
     }
 }
 
-fn mask(definition: Option<&mut CustomAllocationDefinition>) {
+/// What of an enrollment the webhook is not to see, or sees in another form than REST shows it.
+fn hide(
+    attestation: &mut Attestation,
+    etag: &mut Option<String>,
+    definition: Option<&mut CustomAllocationDefinition>,
+) {
+    attestation.symmetric_key = None;
+    x509::show(attestation);
+    *etag = etag.take().map(quoted);
     if let Some(definition) = definition {
         definition.webhook_url = masked(&definition.webhook_url);
     }

@@ -27,6 +27,7 @@ use azimuth_wire::api_version::ApiVersion;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use self::twins::How;
 use crate::auth::Rules;
 use crate::error::Error;
 use crate::event::Log;
@@ -127,8 +128,13 @@ impl Rest {
             (&Method::DELETE, Route::Device(id)) => self.delete(&id, &head.headers).await,
             (&Method::POST, Route::Bulk) => self.bulk(body).await,
             (&Method::GET, Route::Twin(id)) => self.read_twin(&id),
-            (&Method::PATCH, Route::Twin(id)) => self.patch_twin(&id, &head.headers, body).await,
-            (&Method::PUT, Route::Twin(id)) => self.replace_twin(&id, &head.headers, body).await,
+            (&Method::PATCH, Route::Twin(id)) => {
+                self.write_twin(&id, &head.headers, body, How::Merge).await
+            }
+            (&Method::PUT, Route::Twin(id)) => {
+                self.write_twin(&id, &head.headers, body, How::Replace)
+                    .await
+            }
             (&Method::GET, Route::DeviceStatistics) => answer::json(&self.registry.statistics()),
             (&Method::GET, Route::ServiceStatistics) => {
                 answer::json(&self.registry.service_statistics())

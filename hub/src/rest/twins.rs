@@ -19,30 +19,13 @@ impl Rest {
         answer::json(&self.registry.twin(&device_id(id)?)?)
     }
 
-    pub(super) async fn patch_twin(
+    /// PATCH merges, PUT replaces.
+    pub(super) async fn write_twin(
         &self,
         id: &str,
         headers: &HeaderMap,
         body: Body,
-    ) -> Result<Response, Error> {
-        let id = device_id(id)?;
-        let patch = TwinBody::parse(&whole(body, BODY_LIMIT).await?)?;
-        let (registry, presence) = (Arc::clone(&self.registry), Arc::clone(&self.presence));
-        let if_match = if_match(headers);
-        let written = to_its_end(async move {
-            let _turn = registry.turn(&id).await;
-            let written = registry.patch_twin(&id, &if_match, &patch).await?;
-            on_the_line::tell(&presence, &id, written.desired);
-            Ok(written.twin)
-        });
-        answer::json(&written.await?)
-    }
-
-    pub(super) async fn replace_twin(
-        &self,
-        id: &str,
-        headers: &HeaderMap,
-        body: Body,
+        how: How,
     ) -> Result<Response, Error> {
         let id = device_id(id)?;
         let body = TwinBody::parse(&whole(body, BODY_LIMIT).await?)?;
@@ -50,12 +33,22 @@ impl Rest {
         let if_match = if_match(headers);
         let written = to_its_end(async move {
             let _turn = registry.turn(&id).await;
-            let written = registry.replace_twin(&id, &if_match, &body).await?;
+            let written = match how {
+                How::Merge => registry.patch_twin(&id, &if_match, &body).await?,
+                How::Replace => registry.replace_twin(&id, &if_match, &body).await?,
+            };
             on_the_line::tell(&presence, &id, written.desired);
             Ok(written.twin)
         });
         answer::json(&written.await?)
     }
+}
+
+/// What a body does to the twin that is there.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum How {
+    Merge,
+    Replace,
 }
 
 /// On a task of its own: what was written is told also where the client has left meanwhile.
