@@ -37,6 +37,8 @@ pub enum Error {
     Bulk(Box<BulkResult>),
     #[error("{0}")]
     Argument(String),
+    #[error("this is not the code that a webhook was sent, or its 10 minutes are over")]
+    Validation,
     #[error(transparent)]
     Body(#[from] InvalidBody),
     #[error("The body is larger than {0} bytes")]
@@ -90,7 +92,7 @@ impl Error {
             | Self::StaleTwin(_)
             | Self::ReportedVersion { .. } => ErrorCode::PreconditionFailed,
             Self::Twin(InvalidTwin::Body(InvalidBody::NotJson(_))) => ErrorCode::IotHubFormatError,
-            Self::Twin(_) | Self::Argument(_) => ErrorCode::ArgumentInvalid,
+            Self::Twin(_) | Self::Argument(_) | Self::Validation => ErrorCode::ArgumentInvalid,
             Self::DefinedTwice(_) => ErrorCode::DeviceDefinedMultipleTimes,
             Self::Bulk(_) => ErrorCode::BulkRegistryOperationFailure,
             Self::Body(InvalidBody::NotJson(_)) => ErrorCode::IotHubFormatError,
@@ -129,6 +131,7 @@ impl Error {
             Self::DefinedTwice(_) => "defined-twice",
             Self::Bulk(_) => "bulk",
             Self::Argument(_) | Self::Body(_) => "invalid-argument",
+            Self::Validation => "webhook-validation",
             Self::BodyTooLarge(_) => "oversize",
             Self::DeviceScope(_) => "device-scope",
             Self::ApiVersion(_) => "api-version",

@@ -5,6 +5,7 @@
 
 mod answer;
 mod bulk;
+mod event_subscriptions;
 mod events;
 mod lines;
 mod on_the_line;
@@ -31,6 +32,7 @@ use self::twins::How;
 use crate::auth::Rules;
 use crate::error::Error;
 use crate::event::Log;
+use crate::notification::Notifier;
 use crate::registry::Registry;
 
 use paths::Route;
@@ -39,6 +41,7 @@ use paths::Route;
 pub struct Rest {
     pub rules: Arc<Rules>,
     pub registry: Arc<Registry>,
+    pub notifier: Arc<Notifier>,
     pub log: Arc<Log>,
     pub presence: Arc<Presence>,
     pub ledger: Arc<Ledger>,
@@ -92,6 +95,9 @@ impl Rest {
         if let Route::DeviceSide(what) = route {
             return Err(Error::NotSimulated(what.into()).into());
         }
+        if let (&Method::GET, Route::Validation(name)) = (&head.method, &route) {
+            return Ok(self.validate(name, head.uri.query())?);
+        }
         let who = self.authorize(head, &segments.join("/"), &route)?;
         let served = self.dispatch(head, body, route).await;
         served.map_err(|error| Failure {
@@ -141,6 +147,7 @@ impl Rest {
             }
             (&Method::GET, Route::Events) => self.events(query).await,
             (&Method::GET, Route::Refusals) => self.refusals(query),
+            (&Method::GET, Route::EventSubscriptions) => self.event_subscriptions(),
             (_, Route::NotSimulated(what) | Route::DeviceSide(what)) => {
                 Err(Error::NotSimulated(what.into()))
             }

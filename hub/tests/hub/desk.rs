@@ -1,6 +1,8 @@
 //! A hub in memory whose doors are called directly.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::body::Body;
@@ -12,6 +14,7 @@ use azimuth_clock::{Clock, ManualClock};
 use azimuth_hub::auth::Rules;
 use azimuth_hub::device::{DeviceDoor, Principal};
 use azimuth_hub::event::{Appender, Log, LogConfig};
+use azimuth_hub::notification::{Notifier, NotifierConfig, Sources};
 use azimuth_hub::policies::Policies;
 use azimuth_hub::registry::Registry;
 use azimuth_hub::rest::{Rest, router};
@@ -31,6 +34,8 @@ pub struct Desk {
     pub registry: Arc<Registry>,
     pub ledger: Arc<Ledger>,
     pub door: DeviceDoor,
+    pub notifier: Arc<Notifier>,
+    pub log: Arc<Log>,
     pub appender: Appender,
     pub stopping: CancellationToken,
     policies: Policies,
@@ -50,7 +55,33 @@ impl Desk {
     }
 
     pub fn over(store: Arc<dyn azimuth_storage::Store>) -> Self {
+        Self::telling(store, |_, _, _| NotifierConfig {
+            hub: "hub1".into(),
+            sources: Sources::new(),
+            posts: Vec::new(),
+            partitions: 4,
+            snapshots: false,
+        })
+    }
+
+    /// A hub that tells what happens.
+    pub fn telling(
+        store: Arc<dyn azimuth_storage::Store>,
+        told: impl FnOnce(
+            &Arc<dyn azimuth_storage::Store>,
+            &Arc<ManualClock>,
+            &Arc<Ledger>,
+        ) -> NotifierConfig,
+    ) -> Self {
         let clock = Arc::new(ManualClock::at(UNIX_EPOCH + Duration::from_secs(START)));
+        let ledger = Arc::new(Ledger::new("hub1"));
+        let config = told(&store, &clock, &ledger);
+        let opening = pin!(Notifier::open(config, store.clone(), clock.clone()));
+        // A store in memory makes nobody wait.
+        let Poll::Ready(notifier) = opening.poll(&mut Context::from_waker(Waker::noop())) else {
+            panic!("the store is not in memory");
+        };
+        let notifier = Arc::new(notifier.unwrap());
         let folder = Folder::new();
         let config = LogConfig::default();
         let (appender, log, _) = Log::open(&folder.0, config, clock.utc()).unwrap();
@@ -61,12 +92,12 @@ impl Desk {
             clock_skew: Duration::from_secs(300),
         });
         let registry = Arc::new(Registry::open(store.clone(), clock.clone()).unwrap());
-        let ledger = Arc::new(Ledger::new("hub1"));
         let stopping = CancellationToken::new();
         let router = router(Rest {
             rules: rules.clone(),
             registry: registry.clone(),
-            log,
+            notifier: notifier.clone(),
+            log: log.clone(),
             presence: Arc::new(Presence::new()),
             ledger: ledger.clone(),
             clock: clock.clone(),
@@ -75,6 +106,7 @@ impl Desk {
         let door = DeviceDoor {
             rules,
             registry: registry.clone(),
+            notifier: notifier.clone(),
             ledger: ledger.clone(),
             clock: clock.clone(),
             partitions: 4,
@@ -87,6 +119,8 @@ impl Desk {
             registry,
             ledger,
             door,
+            notifier,
+            log,
             appender,
             stopping,
             policies,
