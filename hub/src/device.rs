@@ -1,4 +1,4 @@
-//! Devices on MQTT: what a CONNECT, a PUBLISH and a filter mean at a hub.
+//! Devices and modules on MQTT: what a CONNECT, a PUBLISH and a filter mean at a hub.
 //!
 //! Translates between the front door and the rooms behind it. May not enter: rules of tokens, of the
 //! registry, of sessions.
@@ -14,10 +14,10 @@ use azimuth_broker::{
     Publish, QoS, Refusal, Storing,
 };
 use azimuth_clock::Clock;
-use azimuth_wire::Identity;
 use azimuth_wire::message::PropertyBag;
-use azimuth_wire::registry::{ConnectionState, Status};
+use azimuth_wire::registry::ConnectionState;
 use azimuth_wire::topic::hub::{DeviceTopic, Interests, InvalidTopic};
+use azimuth_wire::{Identity, ModuleId};
 
 use crate::auth::{Entry, Rules};
 use crate::event::intake::{self, Flags, Oversize, Sender};
@@ -38,9 +38,11 @@ pub struct DeviceDoor {
     pub partitions: u8,
     pub sas_grace: Duration,
     pub longest_silence: Duration,
+    /// How long a connection that was lost is shown and told to be there; nothing is at once.
+    pub lost_after: Duration,
 }
 
-/// A device on the line: everything a message needs, worked out once.
+/// A device or module on the line: everything a message needs, worked out once.
 #[derive(Clone)]
 pub struct Principal(Arc<Inside>);
 
@@ -73,7 +75,7 @@ impl Backend for DeviceDoor {
         let now = self.clock.utc();
         let entry = self
             .rules
-            .device(&hello, now, |id| self.registry.identity(id))?;
+            .device(&hello, now, |name| self.registry.identity(name))?;
         let expires = entry.expiry.and_then(|expiry| self.expires(expiry, now));
         Ok(Admission {
             principal: self.principal(entry)?,
@@ -146,11 +148,10 @@ impl Backend for DeviceDoor {
         who.0.life.connected(self.clock.utc());
         // Only ever this one: a principal is made for one connection.
         let _ = who.0.line.set(line.clone());
-        // Between the look at the registry and this call, the device may have been deleted or disabled.
-        let identity = self.registry.identity(&who.0.identity.device);
-        let may_stay = matches!(identity, Ok(Some(identity))
-            if identity.generation_id == who.0.life.generation_id() && identity.status == Status::Enabled);
-        if !may_stay {
+        // Between the look at the registry and this call, it may have been deleted or its device disabled.
+        let generation_id = who.0.life.generation_id();
+        let admitted = self.registry.admits(&who.0.identity, generation_id);
+        if !matches!(admitted, Ok(true)) {
             line.close(CloseReason::Removed(REMOVED_MEANWHILE));
         }
     }
@@ -165,14 +166,22 @@ impl Backend for DeviceDoor {
     fn left(&self, who: &Principal, reason: &CloseReason) {
         tracing::debug!(device.id = %who.0.owner, ?reason, "a device left");
         let now = self.clock.utc();
-        who.0.life.disconnected(now);
+        let lost = matches!(reason, CloseReason::Lost | CloseReason::KeepAlive);
+        let ends = match lost {
+            true => now + self.lost_after,
+            false => now,
+        };
+        match ends > now {
+            true => who.0.life.lost(ends),
+            false => who.0.life.disconnected(now),
+        }
         if who.0.told.load(Ordering::Relaxed) {
             let identity = &who.0.identity;
             match reason {
                 CloseReason::Shutdown => self.notifier.ended(identity),
                 _ => self
                     .notifier
-                    .connection(identity, ConnectionState::Disconnected, now),
+                    .connection(identity, ConnectionState::Disconnected, ends),
             }
         }
     }
@@ -184,9 +193,9 @@ impl DeviceDoor {
         let life = self
             .registry
             .live()
-            .of(&identity.device, &entry.identity.generation_id)
+            .of(&identity, &entry.identity.generation_id)
             .map_err(|error| {
-                let sentence = format!("the hub could not look the device up: {error}");
+                let sentence = format!("the hub could not look the identity up: {error}");
                 Refusal::new("store", Answer::Connack(3), sentence)
             })?;
         let partition = partition_for(identity.device.as_str(), self.partitions.into());
@@ -229,6 +238,7 @@ fn telemetry(
 ) -> Result<Inward, Refusal> {
     let sender = Sender {
         device_id: device.identity.device.as_str(),
+        module_id: device.identity.module.as_ref().map(ModuleId::as_str),
         generation_id: device.life.generation_id(),
         auth_method: device.auth_method,
         model_id: device.model_id.as_deref(),
@@ -281,4 +291,4 @@ fn known_filter(identity: &Identity, filter: &str) -> Result<Interests, Refusal>
     Err(Refusal::new("unknown-filter", Answer::Close, sentence).fact("filter", shown))
 }
 
-const REMOVED_MEANWHILE: &str = "the device was deleted or disabled while it connected";
+const REMOVED_MEANWHILE: &str = "the identity was deleted or disabled while it connected";

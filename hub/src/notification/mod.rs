@@ -19,7 +19,7 @@ use azimuth_wire::Identity;
 use azimuth_wire::time::Timestamp;
 use serde_json::{Map, Value, json};
 
-pub use notifier::{Announcement, Lanes, Notifier, NotifierConfig};
+pub use notifier::{Announcement, Lanes, Notifier, NotifierConfig, Stored};
 pub use number::{Number, Numbers};
 
 use crate::error::Error;

@@ -172,7 +172,7 @@ impl Notifier {
                 &self.config.hub,
                 identity,
                 happening,
-                &initial(&twin),
+                &initial(identity, &twin),
                 notification.at,
             );
             let (change, waiting) = post.keep(notification.number, event?)?;
@@ -291,8 +291,12 @@ impl Notifier {
 }
 
 /// The twin of the same identity before anybody wrote it.
-fn initial(twin: &Twin) -> Twin {
-    let created = twin.generation_id.parse();
+fn initial(identity: &Identity, twin: &Twin) -> Twin {
+    // A module's twin does not say when it was made.
+    let created = match &identity.module {
+        None => twin.generation_id.parse().ok(),
+        Some(_) => None,
+    };
     let created = created.map_or(Timestamp::NEVER, time::of_dotnet_ticks);
     Twin::initial(&twin.generation_id, created)
 }

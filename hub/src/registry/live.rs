@@ -3,13 +3,13 @@
 //! In memory for every device seen since the start; written down now and then, never per message.
 //! After a restart everyone is disconnected. May not enter: identities, sockets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use azimuth_storage::{Change, Expect, Key, Store};
-use azimuth_wire::DeviceId;
+use azimuth_wire::Identity as Name;
 use azimuth_wire::registry::ConnectionState;
 use azimuth_wire::time::Timestamp;
 use dashmap::DashMap;
@@ -30,7 +30,7 @@ pub struct Live {
     /// When this hub started: devices that were connected when the last one ended have been
     /// disconnected since.
     started: SystemTime,
-    seen: DashMap<DeviceId, Arc<DeviceLife>>,
+    seen: DashMap<Name, Arc<DeviceLife>>,
     shared: Arc<Shared>,
 }
 
@@ -38,13 +38,22 @@ pub struct Live {
 struct Shared {
     connected: AtomicU64,
     unwritten: Mutex<Vec<Arc<DeviceLife>>>,
+    lost: Mutex<VecDeque<Lost>>,
 }
 
-/// The live state of one device, of one generation of it.
+/// A connection that was lost and is shown a while longer, as Azure shows it.
+struct Lost {
+    until: SystemTime,
+    life: Arc<DeviceLife>,
+    /// Of the life's turns when it was lost: with a later one it is on the line again, or was thrown off.
+    turns: u32,
+}
+
+/// The live state of one device or module, of one generation of it.
 pub struct DeviceLife {
-    device: DeviceId,
+    name: Name,
     generation_id: String,
-    line: Mutex<(ConnectionState, Timestamp)>,
+    line: Mutex<OnLine>,
     /// Microseconds since 1970; 0 is never.
     activity: AtomicU64,
     /// What of `activity` is written down.
@@ -52,6 +61,14 @@ pub struct DeviceLife {
     unwritten: AtomicBool,
     messages: AtomicU64,
     shared: Arc<Shared>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct OnLine {
+    state: ConnectionState,
+    /// How often it came or went.
+    turns: u32,
+    changed: Timestamp,
 }
 
 /// A row of a live table.
@@ -79,60 +96,87 @@ impl Live {
     /// The live state of a device that comes on the line, from now on in memory.
     pub fn of(
         &self,
-        device: &DeviceId,
+        name: &Name,
         generation_id: &str,
     ) -> Result<Arc<DeviceLife>, azimuth_storage::Error> {
-        if let Some(life) = self.seen.get(device)
+        if let Some(life) = self.seen.get(name)
             && life.generation_id == generation_id
         {
             return Ok(life.clone());
         }
-        let before = self.written(device, generation_id)?;
+        let before = self.written(name, generation_id)?;
         let life = Arc::new(DeviceLife {
-            device: device.clone(),
+            name: name.clone(),
             generation_id: generation_id.into(),
-            line: Mutex::new((before.state, before.changed)),
+            line: Mutex::new(OnLine {
+                state: before.state,
+                turns: 0,
+                changed: before.changed,
+            }),
             activity: AtomicU64::new(microseconds(before.activity)),
             written: AtomicU64::new(microseconds(before.activity)),
             unwritten: AtomicBool::new(false),
             messages: AtomicU64::new(0),
             shared: self.shared.clone(),
         });
-        self.seen.insert(device.clone(), life.clone());
+        self.seen.insert(name.clone(), life.clone());
         Ok(life)
     }
 
     /// What a device's JSON is to say.
     pub fn liveness(
         &self,
-        device: &DeviceId,
+        name: &Name,
         generation_id: &str,
     ) -> Result<Liveness, azimuth_storage::Error> {
-        match self.seen.get(device) {
+        match self.seen.get(name) {
             Some(life) if life.generation_id == generation_id => Ok(life.liveness()),
-            Some(_) | None => self.written(device, generation_id),
+            Some(_) | None => self.written(name, generation_id),
         }
     }
 
-    /// How many are on the line.
+    /// Connections that were lost long enough ago are shown no more.
+    pub fn settle(&self, now: SystemTime) {
+        loop {
+            let due = {
+                let mut lost = self.shared.lost.lock();
+                match lost.front() {
+                    Some(first) if first.until <= now => lost.pop_front(),
+                    Some(_) | None => None,
+                }
+            };
+            let Some(lost) = due else { return };
+            lost.settle();
+        }
+    }
+
+    /// How many devices are on the line.
     pub fn connected(&self) -> u64 {
         self.shared.connected.load(Ordering::Relaxed)
     }
 
     /// Forgets a device that was deleted. What was written down is `Live::erase`'s.
-    pub fn forget(&self, device: &DeviceId, generation_id: &str) {
-        self.seen
-            .remove_if(device, |_, life| life.generation_id == generation_id);
+    pub fn forget(&self, name: &Name, generation_id: &str) {
+        let gone = self
+            .seen
+            .remove_if(name, |_, life| life.generation_id == generation_id);
+        let Some((_, gone)) = gone else { return };
+        let mut lost = self.shared.lost.lock();
+        if let Some(place) = lost.iter().position(|lost| Arc::ptr_eq(&lost.life, &gone))
+            && let Some(lost) = lost.remove(place)
+        {
+            lost.settle();
+        }
     }
 
     /// The change that removes what was written down of a device.
-    pub fn erase(device: &DeviceId) -> Change {
-        Change::delete(key(device), Expect::Anything)
+    pub fn erase(name: &Name) -> Change {
+        Change::delete(key(name), Expect::Anything)
     }
 
     /// The first `limit` devices seen, by id.
     pub fn rows(&self, limit: usize) -> Vec<Row> {
-        let mut rows: BTreeMap<DeviceId, Arc<DeviceLife>> = BTreeMap::new();
+        let mut rows: BTreeMap<Name, Arc<DeviceLife>> = BTreeMap::new();
         for life in &self.seen {
             let last = rows.last_key_value().map(|(id, _)| id);
             if rows.len() >= limit && last.is_none_or(|last| life.key() > last) {
@@ -157,10 +201,10 @@ impl Live {
 
     fn written(
         &self,
-        device: &DeviceId,
+        name: &Name,
         generation_id: &str,
     ) -> Result<Liveness, azimuth_storage::Error> {
-        let Some(document) = self.store.get(&key(device))? else {
+        let Some(document) = self.store.get(&key(name))? else {
             return Ok(Liveness::default());
         };
         let written = match serde_json::from_slice::<Written>(&document.body) {
@@ -177,6 +221,15 @@ impl Live {
             },
             activity: written.activity,
         })
+    }
+}
+
+impl Lost {
+    fn settle(self) {
+        if self.life.line.lock().turns == self.turns {
+            // Nothing was heard of it since.
+            self.life.turn(ConnectionState::Disconnected, self.until);
+        }
     }
 }
 
@@ -198,11 +251,23 @@ impl DeviceLife {
     }
 
     pub fn connected(self: &Arc<Self>, now: SystemTime) {
+        self.touch(now);
         self.turn(ConnectionState::Connected, now);
     }
 
     pub fn disconnected(self: &Arc<Self>, now: SystemTime) {
+        self.touch(now);
         self.turn(ConnectionState::Disconnected, now);
+    }
+
+    /// The connection broke; it is shown until then, unless the device comes back before.
+    pub fn lost(self: &Arc<Self>, until: SystemTime) {
+        let turns = self.line.lock().turns;
+        let life = self.clone();
+        self.shared
+            .lost
+            .lock()
+            .push_back(Lost { until, life, turns });
     }
 
     pub fn generation_id(&self) -> &str {
@@ -210,7 +275,7 @@ impl DeviceLife {
     }
 
     pub fn liveness(&self) -> Liveness {
-        let (state, changed) = *self.line.lock();
+        let OnLine { state, changed, .. } = *self.line.lock();
         Liveness {
             state,
             changed,
@@ -219,8 +284,17 @@ impl DeviceLife {
     }
 
     fn turn(self: &Arc<Self>, to: ConnectionState, now: SystemTime) {
-        let from = std::mem::replace(&mut *self.line.lock(), (to, now.into())).0;
+        let mut line = self.line.lock();
+        let (from, turns) = (line.state, line.turns.wrapping_add(1));
+        *line = OnLine {
+            state: to,
+            turns,
+            changed: now.into(),
+        };
+        drop(line);
         match (from, to) {
+            // Modules are no devices, so they are not counted.
+            _ if self.name.module.is_some() => {}
             (ConnectionState::Disconnected, ConnectionState::Connected) => {
                 self.shared.connected.fetch_add(1, Ordering::Relaxed);
             }
@@ -230,7 +304,6 @@ impl DeviceLife {
             (ConnectionState::Connected, ConnectionState::Connected)
             | (ConnectionState::Disconnected, ConnectionState::Disconnected) => {}
         }
-        self.touch(now);
         self.mark();
     }
 
@@ -252,13 +325,13 @@ impl DeviceLife {
             changed: live.changed,
             activity: live.activity,
         });
-        Some(Change::put(key(&self.device), Expect::Anything, body.ok()?))
+        Some(Change::put(key(&self.name), Expect::Anything, body.ok()?))
     }
 
     fn row(&self) -> Row {
         let live = self.liveness();
         Row {
-            device: self.device.to_string(),
+            device: self.name.to_string(),
             connection_state: live.state.name().into(),
             last_activity: live.activity.to_string(),
             messages: self.messages.load(Ordering::Relaxed),
@@ -278,8 +351,8 @@ struct Written {
     activity: Timestamp,
 }
 
-fn key(device: &DeviceId) -> Key {
-    Key::new("live", device.as_str())
+fn key(name: &Name) -> Key {
+    Key::new("live", &name.to_string())
 }
 
 fn microseconds(time: Timestamp) -> u64 {

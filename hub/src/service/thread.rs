@@ -134,7 +134,8 @@ pub async fn open(
     };
     let notifier = Arc::new(Notifier::open(notifier, store.clone(), clock.clone()).await?);
     let found_at = found_at(&config.host_names);
-    let registry = Arc::new(Registry::open(store, clock.clone())?);
+    let registry = Registry::open(&config.name, store, clock.clone())?;
+    let registry = Arc::new(registry.telling(notifier.clone()));
     let rules = Arc::new(Rules {
         host_names: config.host_names,
         policies: policies.clone(),
@@ -150,6 +151,10 @@ pub async fn open(
         partitions: lanes,
         sas_grace: config.sas_grace,
         longest_silence: config.longest_silence,
+        lost_after: match config.connection_state {
+            ConnectionStateReports::Immediate => Duration::ZERO,
+            ConnectionStateReports::Faithful => NOTICED_AFTER,
+        },
     };
     let rest = Rest {
         rules,
@@ -244,5 +249,8 @@ const READER_THREADS: usize = 2;
 
 /// How long Azure waits for the answer of a webhook.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long Azure may take to notice that a connection is lost.
+const NOTICED_AFTER: Duration = Duration::from_secs(300);
 
 const WRITE_DOWN_EVERY: Duration = Duration::from_secs(3);

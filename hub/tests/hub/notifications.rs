@@ -69,31 +69,42 @@ fn telling(store: Arc<dyn azimuth_storage::Store>, taken: &Taken, snapshots: boo
         snapshots,
     });
     desk.notifier.opened(Box::new(taken.clone()));
-    let run = desk.notifier.clone().run(String::new(), CancellationToken::new());
+    let run = desk
+        .notifier
+        .clone()
+        .run(String::new(), CancellationToken::new());
     tokio::spawn(run);
     desk
 }
 
 fn pairs(told: &[(&str, &str)]) -> Vec<(String, String)> {
     let told = told.iter();
-    told.map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect()
+    told.map(|(a, b)| ((*a).to_owned(), (*b).to_owned()))
+        .collect()
 }
 
 async fn on_the_line(desk: &Desk, device: &str) -> Principal {
     let admission = desk.connect(hello(device)).await.unwrap();
-    desk.door.arrived(&admission.principal, &Line::unconnected());
+    desk.door
+        .arrived(&admission.principal, &Line::unconnected());
     admission.principal
 }
 
 fn send(desk: &Desk, device: &Principal, id: &str) {
     let payload = Bytes::new();
     let topic = format!("devices/{id}/messages/events/");
-    desk.door.publish(device, publish(&topic, &payload)).unwrap();
+    desk.door
+        .publish(device, publish(&topic, &payload))
+        .unwrap();
 }
 
 /// What stands in a room of the store.
 fn room(desk: &Desk, room: &'static str) -> usize {
-    desk.store.scan(room, "", None, 100).unwrap().documents.len()
+    desk.store
+        .scan(room, "", None, 100)
+        .unwrap()
+        .documents
+        .len()
 }
 
 #[tokio::test]
@@ -116,19 +127,36 @@ async fn identities_that_come_and_go_are_told_in_order_and_once() {
     let taken = Taken::default();
     let desk = telling(azimuth_storage::memory(), &taken, false);
     desk.make("d").await;
-    assert_eq!(taken.told(), pairs(&[("createDeviceIdentity", "d")]), "before the answer");
+    assert_eq!(
+        taken.told(),
+        pairs(&[("createDeviceIdentity", "d")]),
+        "before the answer"
+    );
     let path = format!("/devices/d{VERSION}");
     // An update is not told.
-    let updated = desk.ask(Method::PUT, &path, Some("*"), r#"{"status":"disabled"}"#).await;
+    let updated = desk
+        .ask(Method::PUT, &path, Some("*"), r#"{"status":"disabled"}"#)
+        .await;
     assert_eq!(updated.status, 200);
     let tags = desk
-        .ask(Method::PATCH, &format!("/twins/d{VERSION}"), None, r#"{"tags":{"a":1}}"#)
+        .ask(
+            Method::PATCH,
+            &format!("/twins/d{VERSION}"),
+            None,
+            r#"{"tags":{"a":1}}"#,
+        )
         .await;
     assert_eq!(tags.status, 200);
-    assert_eq!(desk.ask(Method::DELETE, &path, Some("*"), "").await.status, 204);
+    assert_eq!(
+        desk.ask(Method::DELETE, &path, Some("*"), "").await.status,
+        204
+    );
     let bulk = r#"[{"id":"b1","importMode":"create","tags":{"b":2}},{"id":"b2","importMode":"create"},{"id":"b1","importMode":"create"}]"#;
-    desk.ask(Method::POST, &format!("/devices{VERSION}"), None, bulk).await;
-    let refused = desk.ask(Method::PUT, &format!("/devices/b1{VERSION}"), None, "{}").await;
+    desk.ask(Method::POST, &format!("/devices{VERSION}"), None, bulk)
+        .await;
+    let refused = desk
+        .ask(Method::PUT, &format!("/devices/b1{VERSION}"), None, "{}")
+        .await;
     assert_eq!(refused.status, 409);
     let told = taken.told();
     assert_eq!(
@@ -143,7 +171,11 @@ async fn identities_that_come_and_go_are_told_in_order_and_once() {
     assert_eq!(bodies[0]["etag"], "AAAAAAAAAAE=");
     assert_eq!(bodies[0]["version"], 2);
     assert!(bodies[0].get("tags").is_none());
-    assert_eq!(bodies[1]["tags"], serde_json::json!({ "a": 1 }), "the last twin");
+    assert_eq!(
+        bodies[1]["tags"],
+        serde_json::json!({ "a": 1 }),
+        "the last twin"
+    );
     while room(&desk, "notification-outbox") > 0 {
         tokio::task::yield_now().await;
     }
@@ -189,7 +221,9 @@ async fn a_connection_is_told_from_its_first_telemetry_or_wish_for_messages_on()
     desk.door.left(&talks, &CloseReason::TakenOver);
     let listens = on_the_line(&desk, "d").await;
     let filter = "devices/d/messages/devicebound/#";
-    desk.door.subscribe(&listens, filter, QoS::AtLeastOnce).unwrap();
+    desk.door
+        .subscribe(&listens, filter, QoS::AtLeastOnce)
+        .unwrap();
     desk.door.left(&listens, &CloseReason::Goodbye);
     let comes_back = on_the_line(&desk, "d").await;
     desk.door.restored(&comes_back, filter);
@@ -213,7 +247,10 @@ async fn a_connection_is_told_from_its_first_telemetry_or_wish_for_messages_on()
     let again = telling(desk.store.clone(), &later, false);
     let device = on_the_line(&again, "d").await;
     send(&again, &device, "d");
-    let next = later.bodies()[0]["sequenceNumber"].as_str().unwrap().to_owned();
+    let next = later.bodies()[0]["sequenceNumber"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     assert!(next > *numbers.last().unwrap());
 }
 
@@ -241,4 +278,108 @@ async fn a_faithful_hub_tells_connections_once_a_minute() {
     let all = [("deviceConnected", "d"), ("deviceDisconnected", "d")];
     assert_eq!(look(122), pairs(&all), "there is no later look");
     assert_eq!(desk.clock.utc(), UNIX_EPOCH + Duration::from_secs(START));
+}
+
+#[tokio::test]
+async fn a_faithful_hub_shows_a_lost_device_for_five_minutes() {
+    let mut desk = Desk::new();
+    desk.door.lost_after = Duration::from_secs(300);
+    let state = async |desk: &Desk| {
+        let device = desk.read("d").await;
+        let path = format!("/statistics/service{VERSION}");
+        let counted = desk.ask(Method::GET, &path, None, "");
+        let counted = counted.await.json().await["connectedDeviceCount"].clone();
+        let text = |name: &str| device[name].as_str().unwrap().to_owned();
+        let changed = text("connectionStateUpdatedTime");
+        (
+            text("connectionState"),
+            changed,
+            text("lastActivityTime"),
+            counted,
+        )
+    };
+    let row = |state: &str, changed: &str, activity: &str, counted: u64| {
+        let at = |time: &str| format!("2023-11-14T22:{time}Z");
+        (
+            state.to_owned(),
+            at(changed),
+            at(activity),
+            Value::from(counted),
+        )
+    };
+    let (device, _) = desk.on_the_line("d").await;
+    for reason in [
+        CloseReason::Goodbye,
+        CloseReason::Removed("deleted"),
+        CloseReason::TakenOver,
+    ] {
+        desk.door.left(&device, &reason);
+        assert_eq!(
+            state(&desk).await,
+            row("Disconnected", "13:20", "13:20", 0),
+            "{reason:?}"
+        );
+        desk.door.arrived(&device, &Line::unconnected());
+    }
+    desk.door.left(&device, &CloseReason::Lost);
+    desk.clock.advance(Duration::from_secs(299));
+    assert_eq!(state(&desk).await, row("Connected", "13:20", "13:20", 1));
+    desk.clock.advance(Duration::from_secs(100));
+    assert_eq!(state(&desk).await, row("Disconnected", "18:20", "13:20", 0));
+
+    // Who comes back in time was never away.
+    let device = on_the_line(&desk, "d").await;
+    desk.door.left(&device, &CloseReason::KeepAlive);
+    desk.clock.advance(Duration::from_secs(200));
+    let device = on_the_line(&desk, "d").await;
+    desk.clock.advance(Duration::from_secs(200));
+    assert_eq!(state(&desk).await, row("Connected", "23:19", "23:19", 1));
+    // Who is deleted is not counted until then.
+    desk.door.left(&device, &CloseReason::Lost);
+    assert_eq!(desk.registry.service_statistics().connected_device_count, 1);
+    desk.ask(
+        Method::DELETE,
+        &format!("/devices/d{VERSION}"),
+        Some("*"),
+        "",
+    )
+    .await;
+    assert_eq!(desk.registry.service_statistics().connected_device_count, 0);
+}
+
+#[tokio::test]
+async fn modules_and_the_two_of_an_edge_device_are_told_as_modules() {
+    let taken = Taken::default();
+    let desk = telling(azimuth_storage::memory(), &taken, false);
+    let body = r#"{"deviceId":"e","capabilities":{"iotEdge":true}}"#;
+    let path = format!("/devices/e{VERSION}");
+    assert_eq!(desk.ask(Method::PUT, &path, None, body).await.status, 200);
+    let module = r#"{"deviceId":"e","moduleId":"m"}"#;
+    let of_module = format!("/devices/e/modules/m{VERSION}");
+    assert_eq!(
+        desk.ask(Method::PUT, &of_module, None, module).await.status,
+        200
+    );
+    assert_eq!(
+        desk.ask(Method::DELETE, &path, Some("*"), "").await.status,
+        204
+    );
+    let told = taken.told();
+    let (made, gone) = ("createModuleIdentity", "deleteModuleIdentity");
+    assert_eq!(
+        told[..4],
+        pairs(&[
+            ("createDeviceIdentity", "e"),
+            (made, "e/$edgeAgent"),
+            (made, "e/$edgeHub"),
+            (made, "e/m")
+        ])
+    );
+    assert_eq!(told[4], pairs(&[("deleteDeviceIdentity", "e")])[0]);
+    let with_it: Vec<_> = told[5..]
+        .iter()
+        .map(|(operation, _)| operation.as_str())
+        .collect();
+    assert_eq!(with_it, [gone; 3]);
+    assert_eq!(taken.bodies()[3]["moduleId"], "m");
 }
