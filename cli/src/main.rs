@@ -22,6 +22,7 @@ mod hierarchy;
 mod linked_hub;
 mod live;
 mod logging;
+mod monitor;
 mod paste;
 mod services;
 mod tpm;
@@ -94,6 +95,8 @@ enum Command {
     Certs(certificates::Certs),
     /// Follow the telemetry of a hub
     Events(follow::Events),
+    /// Watch heartbeats: say which devices are late, and which are back
+    Monitor(monitor::Monitor),
     /// Show what was refused, and why
     Why(follow::Why),
     /// Ask whether a service is healthy: a device's message must go round
@@ -137,6 +140,7 @@ fn main() -> ExitCode {
             Command::Tpm(tpm) => tpm.run(),
             Command::Certs(certs) => certs.run(config),
             Command::Events(events) => events.run(config),
+            Command::Monitor(monitor) => monitor.run(config),
             Command::Why(why) => why.run(config),
             Command::Health(health) => health.run(config),
             Command::Env(env) => env.run(config),
