@@ -4,6 +4,7 @@
 //! those of Azure's multitenancy tutorial. What may not enter: what is done with the values.
 
 mod defaults;
+mod monitor;
 mod notifications;
 mod sections;
 
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 pub use defaults::{GLOBAL_DPS, TUTORIAL_GROUP, TUTORIAL_KEY};
+pub use monitor::MonitorSection;
 pub use notifications::*;
 pub use sections::*;
 
@@ -36,6 +38,8 @@ pub struct Config {
     pub ports: Ports,
     pub telemetry: TelemetrySection,
     pub security: SecuritySection,
+    /// Where it stands, `azimuth up` watches its devices, too.
+    pub monitor: Option<MonitorSection>,
 }
 
 /// Why a configuration is refused.
