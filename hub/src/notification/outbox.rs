@@ -88,6 +88,9 @@ impl Outbox {
                 .store
                 .scan(ROOM, "", after.as_ref(), PAGE)
                 .map_err(told)?;
+            if page.documents.is_empty() {
+                return Ok(());
+            }
             let (gone, bodies): (Vec<_>, Vec<_>) = page
                 .documents
                 .into_iter()
@@ -103,9 +106,7 @@ impl Outbox {
                 drop(waiting.take());
             }
             stored.await?;
-            if !gone.is_empty() {
-                self.store.commit(gone).await.map_err(told)?;
-            }
+            self.store.commit(gone).await.map_err(told)?;
             if after.is_none() {
                 return Ok(());
             }
