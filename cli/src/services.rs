@@ -66,6 +66,7 @@ pub fn start_hub(
             },
             ..LogConfig::default()
         },
+        roots_pem: authority.certificate_pem().into(),
         simulated_latency: config.regions.simulate_latency.then(|| regions(config)),
         ..HubConfig::new(&section.name, names, &section.region, folder, Arc::new(tls))
     };

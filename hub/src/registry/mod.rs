@@ -5,6 +5,7 @@
 mod bulk;
 mod identity;
 mod live;
+mod pages;
 mod twins;
 
 use std::sync::Arc;

@@ -50,8 +50,12 @@ impl Registry {
     pub fn twin(&self, device: &DeviceId) -> Result<twin::Twin, Error> {
         let identity = self.identity(device)?;
         let identity = identity.ok_or_else(|| Error::DeviceNotFound(device.to_string()))?;
-        let (_, twin) = self.load_twin(&identity)?;
-        self.shown(&identity, &twin)
+        self.twin_of(&identity)
+    }
+
+    pub(super) fn twin_of(&self, identity: &Identity) -> Result<twin::Twin, Error> {
+        let (_, twin) = self.load_twin(identity)?;
+        self.shown(identity, &twin)
     }
 
     /// The twin as the device of this generation sees it.

@@ -54,7 +54,7 @@ impl Rest {
     }
 }
 
-async fn carry_out(
+pub(crate) async fn carry_out(
     registry: Arc<Registry>,
     presence: Arc<Presence>,
     item: BulkItem,
@@ -96,7 +96,7 @@ fn items(json: &[u8]) -> Result<Vec<Result<BulkItem, InvalidItem>>, Error> {
     }
 }
 
-fn refused(invalid: InvalidItem) -> BulkError {
+pub(crate) fn refused(invalid: InvalidItem) -> BulkError {
     let code = match &invalid.why {
         WhyInvalid::Module => ErrorCode::FeatureNotSupported,
         WhyInvalid::Body(_) | WhyInvalid::Id(_) => ErrorCode::ArgumentInvalid,

@@ -6,6 +6,7 @@
 mod answer;
 mod bulk;
 mod events;
+mod jobs;
 mod lines;
 mod on_the_line;
 mod paths;
@@ -31,8 +32,10 @@ use self::twins::How;
 use crate::auth::Rules;
 use crate::error::Error;
 use crate::event::Log;
+use crate::job::Jobs;
 use crate::registry::Registry;
 
+pub(crate) use bulk::{carry_out, refused};
 use paths::Route;
 
 /// What the HTTPS side of a hub works with.
@@ -40,6 +43,7 @@ pub struct Rest {
     pub rules: Arc<Rules>,
     pub registry: Arc<Registry>,
     pub log: Arc<Log>,
+    pub jobs: Arc<Jobs>,
     pub presence: Arc<Presence>,
     pub ledger: Arc<Ledger>,
     pub clock: Arc<dyn Clock>,
@@ -139,6 +143,10 @@ impl Rest {
             (&Method::GET, Route::ServiceStatistics) => {
                 answer::json(&self.registry.service_statistics())
             }
+            (&Method::POST, Route::CreateJob) => self.create_job(body).await,
+            (&Method::GET, Route::Jobs) => self.list_jobs(),
+            (&Method::GET, Route::Job(id)) => self.read_job(&id),
+            (&Method::DELETE, Route::Job(id)) => self.cancel_job(&id).await,
             (&Method::GET, Route::Events) => self.events(query).await,
             (&Method::GET, Route::Refusals) => self.refusals(query),
             (_, Route::NotSimulated(what) | Route::DeviceSide(what)) => {
@@ -152,7 +160,9 @@ impl Rest {
     /// Every refused request leaves a record; a look-up that finds nothing is an answer, no refusal.
     fn record(&self, head: &Parts, failure: &Failure) {
         let error = &failure.error;
-        if head.method == Method::GET && matches!(error, Error::DeviceNotFound(_)) {
+        if head.method == Method::GET
+            && matches!(error, Error::DeviceNotFound(_) | Error::JobNotFound(_))
+        {
             return;
         }
         let code = error.code();

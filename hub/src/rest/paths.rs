@@ -22,6 +22,12 @@ pub enum Route {
     DeviceStatistics,
     /// `/statistics/service`
     ServiceStatistics,
+    /// `/jobs/create`: an import or export.
+    CreateJob,
+    /// `/jobs`
+    Jobs,
+    /// `/jobs/{id}`
+    Job(String),
     /// `/azimuth/events`: of this simulator, not of Azure.
     Events,
     /// `/azimuth/refusals`: of this simulator, not of Azure.
@@ -59,7 +65,10 @@ impl Route {
             ["statistics", "service"] => Self::ServiceStatistics,
             ["twins", _] => Self::Twin(segments.get(1).cloned().unwrap_or_default()),
             ["twins", ..] => Self::NotSimulated("module twins and direct methods"),
-            ["jobs", ..] => Self::NotSimulated("jobs"),
+            ["jobs"] => Self::Jobs,
+            ["jobs", "create"] if method == Method::POST => Self::CreateJob,
+            ["jobs", "v2", ..] => Self::NotSimulated("scheduled jobs"),
+            ["jobs", _] => Self::Job(segments.get(1).cloned().unwrap_or_default()),
             ["configurations", ..] => Self::NotSimulated("configurations"),
             ["digitaltwins", ..] => Self::NotSimulated("digital twins"),
             ["messages", ..] => Self::NotSimulated("cloud-to-device messages"),
@@ -79,7 +88,9 @@ impl Route {
             Self::Devices | Self::Device(_) | Self::DeviceStatistics | Self::ServiceStatistics => {
                 READ
             }
-            Self::Bulk => HubRights::RegistryWrite,
+            Self::Job(_) if *method == Method::DELETE => HubRights::RegistryWrite,
+            Self::Jobs | Self::Job(_) => READ,
+            Self::Bulk | Self::CreateJob => HubRights::RegistryWrite,
             Self::Twin(_) | Self::Events | Self::Refusals => HubRights::ServiceConnect,
             Self::NotSimulated(_) | Self::DeviceSide(_) | Self::Unknown => HubRights::default(),
         }

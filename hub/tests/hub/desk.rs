@@ -12,6 +12,7 @@ use azimuth_clock::{Clock, ManualClock};
 use azimuth_hub::auth::Rules;
 use azimuth_hub::device::{DeviceDoor, Principal};
 use azimuth_hub::event::{Appender, Log, LogConfig};
+use azimuth_hub::job::{JobConfig, Jobs};
 use azimuth_hub::policies::Policies;
 use azimuth_hub::registry::Registry;
 use azimuth_hub::rest::{Rest, router};
@@ -32,10 +33,11 @@ pub struct Desk {
     pub ledger: Arc<Ledger>,
     pub door: DeviceDoor,
     pub appender: Appender,
+    pub jobs: Arc<Jobs>,
     pub stopping: CancellationToken,
     policies: Policies,
     router: axum::Router,
-    _folder: Folder,
+    folder: Folder,
 }
 
 pub struct Reply {
@@ -63,11 +65,25 @@ impl Desk {
         let registry = Arc::new(Registry::open(store.clone(), clock.clone()).unwrap());
         let ledger = Arc::new(Ledger::new("hub1"));
         let stopping = CancellationToken::new();
+        let presence = Arc::new(Presence::new());
+        let jobs = Arc::new(Jobs::new(
+            JobConfig {
+                name: "hub1".into(),
+                folder: folder.0.join("jobs"),
+                roots_pem: String::new(),
+            },
+            store.clone(),
+            registry.clone(),
+            presence.clone(),
+            clock.clone(),
+            stopping.clone(),
+        ));
         let router = router(Rest {
             rules: rules.clone(),
             registry: registry.clone(),
             log,
-            presence: Arc::new(Presence::new()),
+            jobs: jobs.clone(),
+            presence,
             ledger: ledger.clone(),
             clock: clock.clone(),
             stopping: stopping.clone(),
@@ -88,11 +104,17 @@ impl Desk {
             ledger,
             door,
             appender,
+            jobs,
             stopping,
             policies,
             router,
-            _folder: folder,
+            folder,
         }
+    }
+
+    /// Where jobs find `file:` containers.
+    pub fn job_folder(&self) -> std::path::PathBuf {
+        self.folder.0.join("jobs")
     }
 
     pub fn now(&self) -> SystemTime {
