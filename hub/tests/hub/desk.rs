@@ -70,7 +70,7 @@ impl Desk {
             JobConfig {
                 name: "hub1".into(),
                 folder: folder.0.join("jobs"),
-                roots_pem: String::new(),
+                roots_pem: authority_pem(),
             },
             store.clone(),
             registry.clone(),
@@ -256,6 +256,17 @@ pub fn peer() -> Arc<Peer> {
         server_name: Some(HOST.into()),
         certificates: Vec::new(),
     })
+}
+
+/// Of an authority that all tests of a run share.
+fn authority_pem() -> String {
+    static PEM: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+    let made = PEM.get_or_init(|| {
+        let folder = Folder::new();
+        let authority = azimuth_certs::Authority::load_or_create(&folder.0, SystemTime::now());
+        authority.unwrap().certificate_pem().into()
+    });
+    made.clone()
 }
 
 /// A folder that goes when the test does.
