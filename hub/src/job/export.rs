@@ -1,4 +1,4 @@
-//! An export: every identity with its twin, a line each, in the order of their ids.
+//! An export: every identity with its twin, a line each, devices and then modules, in the order of their ids.
 //!
 //! Each page is one moment of the registry; nobody who writes waits for it. May not enter: what a line looks like.
 
@@ -9,6 +9,7 @@ use super::export_line::{self, KEYS_ARE_LEFT_OUT};
 use super::record::Progress;
 use super::work::{Stopped, Target, failed, unless_cancelled};
 use crate::error::Error;
+use crate::registry::Collection;
 
 pub async fn run(
     jobs: &Jobs,
@@ -26,20 +27,25 @@ pub async fn run(
     }
     let expected = jobs.registry.statistics().total_device_count;
     let mut done = 0;
-    let mut after = None;
-    loop {
-        let page = jobs.registry.page(after.as_ref(), PAGE).map_err(unread)?;
-        for (device, twin) in &page.rows {
-            export_line::write(device, twin, exclude_keys, &mut lines)
-                .map_err(|error| unread(error.into()))?;
-        }
-        done += page.rows.len() as u64;
-        unless_cancelled(cancel, FAILED, writer.add(&lines)).await?;
-        lines.clear();
-        progress(Progress::of(done, expected, done));
-        after = page.next;
-        if after.is_none() {
-            break;
+    // Devices first: whoever imports needs them before their modules.
+    for collection in [Collection::Devices, Collection::Modules] {
+        let mut after = None;
+        loop {
+            let page = jobs.registry.page(collection, after.as_ref(), PAGE);
+            let page = page.map_err(unread)?;
+            for pair in &page.pairs {
+                let twin = jobs.registry.twin_of(pair).map_err(unread)?;
+                export_line::write(&pair.identity, &twin, exclude_keys, &mut lines)
+                    .map_err(|error| unread(error.into()))?;
+            }
+            done += page.pairs.len() as u64;
+            unless_cancelled(cancel, FAILED, writer.add(&lines)).await?;
+            lines.clear();
+            progress(Progress::of(done, expected, done));
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
         }
     }
     unless_cancelled(cancel, FAILED, writer.finish()).await

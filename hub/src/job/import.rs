@@ -6,7 +6,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use azimuth_broker::Presence;
 use azimuth_wire::registry::bulk::BulkItem;
+use azimuth_wire::{DeviceId, ErrorCode, Identity};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -16,6 +18,7 @@ use super::lines::{Line, Lines};
 use super::record::{AT_ONCE, Progress};
 use super::work::{Stopped, Target, failed, unless_cancelled};
 use crate::blob::{Container, Source, Writer};
+use crate::registry::Registry;
 use crate::rest::carry_out;
 
 pub async fn run(
@@ -29,68 +32,154 @@ pub async fn run(
     let log = errors.container.write(&errors.blob);
     let mut log = log.map_err(|failure| failed(LOG_FAILED, &failure))?;
     let mut lines = Lines::default();
+    let mut later = Later::default();
     let mut offset = 0;
-    let mut waiting = Vec::new();
     loop {
         let asked = container.read(input, offset);
         let piece = unless_cancelled(cancel, "the input blob could not be read", asked).await?;
         let begun = offset;
         offset += piece.len() as u64;
-        match piece.is_empty() {
-            false => waiting.extend(lines.feed(&piece)),
-            true => waiting.extend(lines.finish()),
-        }
-        let in_all = waiting.len().max(1) as u64;
+        let whole = match piece.is_empty() {
+            false => lines.feed(&piece),
+            true => lines.finish().into_iter().collect(),
+        };
         let mut done = 0;
-        for batch in waiting.chunks(AT_ONCE) {
-            if cancel.is_cancelled() {
-                return Err(Stopped::Cancelled);
-            }
-            let wrong = carry_out_all(jobs, batch).await;
+        for batch in whole.chunks(AT_ONCE) {
+            let wrong = carry_out_all(jobs, batch, &mut later, cancel).await?;
             write_log(&mut log, &wrong, cancel).await?;
-            done += batch.len() as u64;
-            let read = begun + (offset - begun) * done / in_all;
+            done += batch.len();
+            let read = begun + (offset - begun) * done as u64 / whole.len() as u64;
             let last = batch.last().map_or(0, |line| line.number);
             progress(Progress::of(read, input.size(), last));
         }
-        waiting.clear();
         if piece.is_empty() {
             break;
         }
     }
+    again(jobs, later, &mut log, cancel).await?;
     unless_cancelled(cancel, LOG_FAILED, log.finish()).await
 }
 
+/// Lines about devices whose parent is not there yet: it may stand further down in the file.
+#[derive(Default)]
+struct Later {
+    lines: Vec<(Line, LineError)>,
+    /// What is about one of these waits too, and why.
+    devices: HashMap<DeviceId, LineError>,
+}
+
+/// Carries out what was put off, as often as that makes fewer of them.
+async fn again(
+    jobs: &Jobs,
+    mut later: Later,
+    log: &mut Writer,
+    cancel: &CancellationToken,
+) -> Result<(), Stopped> {
+    for _ in 0..ROUNDS {
+        let lines = later.lines.iter().map(|(line, _)| line.clone());
+        let lines: Vec<_> = lines.collect();
+        let mut still = Later::default();
+        for batch in lines.chunks(AT_ONCE) {
+            let wrong = carry_out_all(jobs, batch, &mut still, cancel).await?;
+            write_log(log, &wrong, cancel).await?;
+        }
+        later = still;
+        if later.lines.len() == lines.len() {
+            break;
+        }
+    }
+    let wrong: Vec<_> = later.lines.into_iter().map(|(_, error)| error).collect();
+    write_log(log, &wrong, cancel).await
+}
+
 /// Hands out the errors in the order of the lines.
-async fn carry_out_all(jobs: &Jobs, batch: &[Line]) -> Vec<LineError> {
-    let mut wrong: Vec<(u64, LineError)> = Vec::new();
-    let mut devices: HashMap<String, Vec<(u64, BulkItem)>> = HashMap::new();
-    for line in batch {
+async fn carry_out_all(
+    jobs: &Jobs,
+    batch: &[Line],
+    later: &mut Later,
+    cancel: &CancellationToken,
+) -> Result<Vec<LineError>, Stopped> {
+    if cancel.is_cancelled() {
+        return Err(Stopped::Cancelled);
+    }
+    let mut outcome = Outcome::default();
+    let mut devices: HashMap<DeviceId, Vec<(usize, BulkItem)>> = HashMap::new();
+    for (place, line) in batch.iter().enumerate() {
         match read(line) {
             Ok(item) => {
-                let of_device = devices.entry(item.id.to_string()).or_default();
-                of_device.push((line.number, item));
+                if let Some(why) = later.devices.get(&item.name.device) {
+                    outcome.put_off(place, item.name, why.clone());
+                    continue;
+                }
+                let of_device = devices.entry(item.name.device.clone());
+                of_device.or_default().push((place, item));
             }
-            Err(error) => wrong.push((line.number, error)),
+            Err(error) => outcome.wrong.push((place, error)),
         }
     }
     let mut under_way = JoinSet::new();
     for items in devices.into_values() {
         let (registry, presence) = (Arc::clone(&jobs.registry), Arc::clone(&jobs.presence));
-        under_way.spawn(async move {
-            let mut wrong = Vec::new();
-            for (number, item) in items {
-                let done = carry_out(registry.clone(), presence.clone(), item).await;
-                wrong.extend(done.err().map(|error| (number, LineError::from(error))));
-            }
-            wrong
-        });
+        under_way.spawn(async move { one_device(&registry, &presence, items).await });
     }
-    for wrong_of_one in under_way.join_all().await {
-        wrong.extend(wrong_of_one);
+    for of_one in under_way.join_all().await {
+        outcome.wrong.extend(of_one.wrong);
+        outcome.waiting.extend(of_one.waiting);
     }
-    wrong.sort_by_key(|(number, _)| *number);
-    wrong.into_iter().map(|(_, error)| error).collect()
+    outcome.waiting.sort_by_key(|(place, ..)| *place);
+    for (place, device, error) in outcome.waiting {
+        if later.lines.len() < MOST_LATER {
+            later.devices.entry(device).or_insert_with(|| error.clone());
+            later.lines.push((batch[place].clone(), error));
+        } else {
+            outcome.wrong.push((place, error));
+        }
+    }
+    outcome.wrong.sort_by_key(|(place, _)| *place);
+    Ok(outcome.wrong.into_iter().map(|(_, error)| error).collect())
+}
+
+/// What became of lines, by their place.
+#[derive(Default)]
+struct Outcome {
+    wrong: Vec<(usize, LineError)>,
+    waiting: Vec<(usize, DeviceId, LineError)>,
+}
+
+impl Outcome {
+    fn put_off(&mut self, place: usize, name: Identity, why: LineError) {
+        let why = LineError {
+            device_id: Some(name.device.to_string()),
+            module_id: name.module.map(|module| module.to_string()),
+            ..why
+        };
+        self.waiting.push((place, name.device, why));
+    }
+}
+
+/// One line after the other.
+async fn one_device(
+    registry: &Registry,
+    presence: &Presence,
+    items: Vec<(usize, BulkItem)>,
+) -> Outcome {
+    let mut outcome = Outcome::default();
+    for (place, item) in items {
+        let name = item.name.clone();
+        if let Some((_, _, why)) = outcome.waiting.first() {
+            let why = why.clone();
+            outcome.put_off(place, name, why);
+            continue;
+        }
+        let Err(error) = carry_out(registry, presence, item).await else {
+            continue;
+        };
+        match error.number() == Some(ErrorCode::InvalidDeviceScope.number()) {
+            true => outcome.put_off(place, name, error.into()),
+            false => outcome.wrong.push((place, error.into())),
+        }
+    }
+    outcome
 }
 
 async fn write_log(
@@ -111,3 +200,9 @@ async fn write_log(
 }
 
 const LOG_FAILED: &str = "the log of errors could not be written";
+
+/// Lines that are put off; of more the error is told at once.
+const MOST_LATER: usize = 10_000;
+
+/// Azure lets five edge devices stand one behind the other.
+const ROUNDS: usize = 10;

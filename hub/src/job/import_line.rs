@@ -3,7 +3,7 @@
 //! Errors never repeat the line, for it may hold keys. May not enter: what an import mode does.
 
 use azimuth_wire::ErrorCode;
-use azimuth_wire::registry::bulk::{BulkError, BulkItem};
+use azimuth_wire::registry::bulk::{BulkError, BulkItem, ImportMode};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -44,10 +44,29 @@ pub fn read(line: &Line) -> Result<BulkItem, LineError> {
         let mut members = members.iter();
         members.any(|(name, value)| name.eq_ignore_ascii_case("status") && value.is_string())
     });
-    let item = BulkItem::parse(&value).map_err(|invalid| LineError::from(refused(invalid)))?;
-    match has_status {
-        true => Ok(item),
-        false => Err(format(line, "`status` is missing")),
+    let mut item = BulkItem::parse(&value).map_err(|invalid| LineError::from(refused(invalid)))?;
+    if !has_status {
+        return Err(format(line, "`status` is missing"));
+    }
+    let of_edge = item.name.module.as_ref();
+    if of_edge.is_some_and(|module| module.as_str().starts_with('$')) {
+        item.mode = only_the_twin(item.mode);
+    }
+    Ok(item)
+}
+
+/// The modules that an edge device is made with are nobody's to write; their twins are.
+fn only_the_twin(mode: ImportMode) -> ImportMode {
+    match mode {
+        ImportMode::Create
+        | ImportMode::Update
+        | ImportMode::UpdateIfMatchEtag
+        | ImportMode::CreateOrUpdate
+        | ImportMode::CreateOrUpdateIfMatchEtag => ImportMode::UpdateTwin,
+        ImportMode::Delete
+        | ImportMode::DeleteIfMatchEtag
+        | ImportMode::UpdateTwin
+        | ImportMode::UpdateTwinIfMatchEtag => mode,
     }
 }
 
@@ -72,8 +91,6 @@ fn without_text(error: &serde_json::Error) -> String {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use azimuth_wire::registry::bulk::ImportMode;
-
     use super::*;
 
     fn of(text: &str) -> Result<BulkItem, LineError> {

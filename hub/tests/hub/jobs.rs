@@ -52,20 +52,35 @@ fn import(container: &str) -> Value {
     json!({ "type": "import", "inputBlobContainerUri": container, "outputBlobContainerUri": container })
 }
 
+/// All identities with their twins, without what each hub gives itself.
 async fn everything(desk: &Desk) -> Vec<(Value, Value)> {
-    let devices = format!("/devices{VERSION}");
-    let devices = desk.ask(Method::GET, &devices, None, "").await.json().await;
+    let read = async |path: String| desk.ask(Method::GET, &path, None, "").await.json().await;
+    let devices = read(format!("/devices{VERSION}")).await;
     let mut all = Vec::new();
-    for mut device in devices.as_array().unwrap().clone() {
-        let path = format!("/twins/{}{VERSION}", device["deviceId"].as_str().unwrap());
-        let mut twin = desk.ask(Method::GET, &path, None, "").await.json().await;
+    for device in devices.as_array().unwrap() {
+        let id = device["deviceId"].as_str().unwrap();
+        let twin = read(format!("/twins/{id}{VERSION}")).await;
+        all.push((device.clone(), twin));
+        let modules = read(format!("/devices/{id}/modules{VERSION}")).await;
+        // Of a disabled device it is refused.
+        for module in modules.as_array().into_iter().flatten() {
+            let name = module["moduleId"].as_str().unwrap();
+            let twin = read(format!("/twins/{id}/modules/{name}{VERSION}")).await;
+            all.push((module.clone(), twin));
+        }
+    }
+    for (identity, twin) in &mut all {
         for own in ["etag", "generationId", "statusUpdatedTime"] {
-            device.as_object_mut().unwrap().remove(own);
+            identity.as_object_mut().unwrap().remove(own);
         }
         for own in ["etag", "deviceEtag", "version", "statusUpdateTime"] {
             twin.as_object_mut().unwrap().remove(own);
         }
-        all.push((device, twin));
+        if identity["authentication"]["type"] == "none" {
+            // The hub makes it, when it makes the device.
+            let desired = twin["properties"]["desired"]["routes"].clone();
+            *twin = desired;
+        }
     }
     all
 }
@@ -80,6 +95,9 @@ async fn furnished() -> Desk {
             "properties": { "desired": { "a": { "b": 1 } }, "reported": { "r": "x" } } },
         { "id": "c", "authentication": { "type": "selfSigned", "x509Thumbprint": { "primaryThumbprint": "A".repeat(40) } } },
         { "id": "d", "authentication": { "type": "certificateAuthority" } },
+        { "id": "edge", "capabilities": { "iotEdge": true } },
+        { "id": "edge", "moduleId": "mine", "authentication": keys, "tags": { "t": 1 }, "managedBy": "me" },
+        { "id": "plain", "moduleId": "m", "properties": { "desired": { "of": "module" } } },
     ]);
     let path = format!("/devices{VERSION}");
     let made = desk.ask(Method::POST, &path, None, &body.to_string()).await;
@@ -91,6 +109,19 @@ async fn furnished() -> Desk {
         desk.ask(Method::PATCH, &path, None, patch).await.status,
         200
     );
+    let path = format!("/twins/edge/modules/$edgeHub{VERSION}");
+    let patch = r#"{"properties":{"desired":{"routes":{"r":1}}}}"#;
+    assert_eq!(
+        desk.ask(Method::PATCH, &path, None, patch).await.status,
+        200
+    );
+    // In the file it stands before its parent.
+    let scope = desk.read("edge").await["deviceScope"].clone();
+    let path = format!("/devices/a-child{VERSION}");
+    let body = json!({ "deviceScope": scope }).to_string();
+    assert_eq!(desk.ask(Method::PUT, &path, None, &body).await.status, 200);
+    let path = format!("/devices/a-child/modules/c{VERSION}");
+    assert_eq!(desk.ask(Method::PUT, &path, None, "{}").await.status, 200);
     desk
 }
 
@@ -109,8 +140,24 @@ async fn what_is_exported_is_the_same_in_the_hub_that_imports_it() {
         .iter()
         .map(|line| line["id"].as_str().unwrap())
         .collect();
-    assert_eq!(ids, ["b:full", "c", "d", "plain"]);
-    let full = &lines[0];
+    let names = lines.iter().map(|line| line["moduleId"].as_str());
+    let names: Vec<_> = ids.into_iter().zip(names).collect();
+    assert_eq!(
+        names,
+        [
+            ("a-child", None),
+            ("b:full", None),
+            ("c", None),
+            ("d", None),
+            ("edge", None),
+            ("plain", None),
+            ("a-child", Some("c")),
+            ("edge", Some("$edgeHub")),
+            ("edge", Some("mine")),
+            ("plain", Some("m")),
+        ]
+    );
+    let full = &lines[1];
     assert_eq!(full["twinETag"], "AAAAAAAAAAI=");
     assert_eq!(full["properties"]["desired"]["$version"], 2);
     assert_eq!(
@@ -118,7 +165,7 @@ async fn what_is_exported_is_the_same_in_the_hub_that_imports_it() {
         2
     );
     assert_eq!(full["authentication"]["symmetricKey"]["primaryKey"], KEY);
-    assert!(lines[3].get("statusReason").is_none() && lines[3].get("tags").is_none());
+    assert!(lines[5].get("statusReason").is_none() && lines[5].get("tags").is_none());
 
     let other = Desk::new();
     completed(&other, import(&container)).await;
@@ -139,7 +186,7 @@ async fn what_is_exported_is_the_same_in_the_hub_that_imports_it() {
         b""
     );
     let file = std::fs::read_to_string(folder.join("all.txt")).unwrap();
-    assert!(file.starts_with("Warning: ") && !file.contains(KEY) && file.lines().count() == 5);
+    assert!(file.starts_with("Warning: ") && !file.contains(KEY) && file.lines().count() == 11);
     let other = Desk::new();
     std::fs::create_dir_all(other.job_folder()).unwrap();
     std::fs::copy(
@@ -148,7 +195,7 @@ async fn what_is_exported_is_the_same_in_the_hub_that_imports_it() {
     )
     .unwrap();
     completed(&other, import("file:")).await;
-    assert_eq!(other.registry.statistics().total_device_count, 4);
+    assert_eq!(other.registry.statistics().total_device_count, 6);
     let key = &other.read("plain").await["authentication"]["symmetricKey"]["primaryKey"];
     assert!(key.is_string() && key != KEY);
     let log = std::fs::read_to_string(other.job_folder().join("importErrors.log")).unwrap();
@@ -203,6 +250,43 @@ async fn lines_that_cannot_be_carried_out_are_told_in_their_order_and_the_job_is
         (&json!("disabled"), &json!({ "a": 1 }))
     );
     assert_eq!(account.names(), ["errors.txt", "in/devices.txt"]);
+}
+
+#[tokio::test]
+async fn a_child_waits_for_its_parent_and_in_vain_is_told() {
+    let (account, container) = StorageAccount::start().await;
+    let desk = Desk::new();
+    let scope = |of: &str| format!("ms-azure-iot-edge://{of}-638000000000000000");
+    let edge = |id: &str, parents: &[String]| {
+        json!({ "id": id, "status": "enabled", "capabilities": { "iotEdge": true },
+            "deviceScope": scope(id), "parentScopes": parents })
+    };
+    let lines = [
+        json!({ "id": "a", "status": "enabled", "deviceScope": scope("b") }),
+        json!({ "id": "a", "status": "enabled", "importMode": "updateTwin", "tags": { "a": 1 } }),
+        edge("b", &[scope("c")]),
+        edge("c", &[]),
+        json!({ "id": "lost", "status": "enabled", "deviceScope": scope("nobody") }),
+        json!({ "id": "lost", "moduleId": "m", "status": "enabled" }),
+    ];
+    account.put("devices.txt", lines.map(|line| line.to_string()).join("\n"));
+    completed(&desk, import(&container)).await;
+    let a = &everything(&desk).await[0];
+    assert_eq!(
+        (&a.0["deviceScope"], &a.1["tags"]),
+        (&json!(scope("b")), &json!({ "a": 1 }))
+    );
+    let log = account.text("importErrors.log").unwrap();
+    let told: Vec<Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(told.len(), 2, "{log}");
+    assert_eq!(told[0]["deviceId"], "lost");
+    assert_eq!(
+        (&told[1]["moduleId"], &told[1]["errorCode"]),
+        (&json!("m"), &json!(400_028))
+    );
 }
 
 #[tokio::test]
