@@ -8,6 +8,7 @@ use azimuth_wire::registry::bulk::BulkResult;
 use azimuth_wire::twin::InvalidTwin;
 
 use crate::event;
+use crate::query::InvalidQuery;
 
 /// Why a hub did not do what it was asked. Texts that clients see are Azure's own where known.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +31,11 @@ pub enum Error {
     ReportedVersion { present: u64, wanted: u64 },
     #[error(transparent)]
     Twin(#[from] InvalidTwin),
+    /// Azure tells clients of no query what is wrong with it.
+    #[error("BadRequest")]
+    Query(#[from] InvalidQuery),
+    #[error("BadRequest")]
+    NoQuery,
     #[error("the id `{0}` stands twice in the request")]
     DefinedTwice(String),
     /// The rest of the request was carried out.
@@ -90,7 +96,8 @@ impl Error {
             | Self::StaleTwin(_)
             | Self::ReportedVersion { .. } => ErrorCode::PreconditionFailed,
             Self::Twin(InvalidTwin::Body(InvalidBody::NotJson(_))) => ErrorCode::IotHubFormatError,
-            Self::Twin(_) | Self::Argument(_) => ErrorCode::ArgumentInvalid,
+            Self::Twin(_) | Self::Argument(_) | Self::Query(_) => ErrorCode::ArgumentInvalid,
+            Self::NoQuery => ErrorCode::ArgumentNull,
             Self::DefinedTwice(_) => ErrorCode::DeviceDefinedMultipleTimes,
             Self::Bulk(_) => ErrorCode::BulkRegistryOperationFailure,
             Self::Body(InvalidBody::NotJson(_)) => ErrorCode::IotHubFormatError,
@@ -114,6 +121,15 @@ impl Error {
         }
     }
 
+    /// What a record says; of a query more than the client is told.
+    pub fn sentence(&self) -> String {
+        match self {
+            Self::Query(invalid) => invalid.to_string(),
+            Self::NoQuery => "the body has no member `query`".into(),
+            error => error.to_string(),
+        }
+    }
+
     /// The rule, for refusal records.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -126,6 +142,7 @@ impl Error {
             Self::ReportedVersion { .. } => "stale-reported-version",
             Self::Twin(InvalidTwin::Size { .. }) => "twin-size",
             Self::Twin(_) => "invalid-twin",
+            Self::Query(_) | Self::NoQuery => "invalid-query",
             Self::DefinedTwice(_) => "defined-twice",
             Self::Bulk(_) => "bulk",
             Self::Argument(_) | Self::Body(_) => "invalid-argument",

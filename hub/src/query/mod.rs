@@ -24,7 +24,7 @@ mod value;
 mod wanted;
 
 pub use keys::Keys;
-pub use page::{Limits, Page, Part, Row};
+pub use page::{Limits, Page, Part};
 pub use wanted::Wanted;
 
 use std::sync::Arc;
@@ -108,9 +108,9 @@ impl Query {
         self.selection == Selection::Everything
     }
 
-    /// Whether some documents are no rows.
-    pub fn is_filtered(&self) -> bool {
-        self.filter.is_some()
+    /// Whether each document is a row.
+    pub fn selects_each(&self) -> bool {
+        self.filter.is_none() && self.groups().is_none()
     }
 
     /// Empty groups to collect documents in, where rows are groups.
@@ -149,7 +149,7 @@ impl Query {
     }
 
     /// The row of a document: what is undefined is left out.
-    fn row(&self, document: &Value) -> Value {
+    pub(crate) fn row(&self, document: &Value) -> Value {
         let Selection::Columns(columns) = &self.selection else {
             return document.clone();
         };

@@ -9,17 +9,19 @@ use super::continuation::Place;
 use super::grouping::Groups;
 
 /// A row as JSON, and the key that a page after it goes on behind.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Row {
-    pub key: String,
-    pub json: Vec<u8>,
+#[derive(Debug)]
+struct Row {
+    key: String,
+    json: Vec<u8>,
 }
 
 /// What a stretch of documents came to.
 #[derive(Debug)]
-pub enum Part {
-    Rows(Vec<Row>),
-    Groups(Groups),
+pub struct Part {
+    rows: Vec<Row>,
+    bytes: usize,
+    /// Where rows are groups.
+    groups: Option<Groups>,
 }
 
 /// How large a page may be.
@@ -61,19 +63,21 @@ impl Page {
         }
     }
 
+    /// The key behind which documents are to be read. For groups all are.
+    pub fn reads_behind(&self) -> Option<&str> {
+        self.after.as_deref().filter(|_| self.groups.is_none())
+    }
+
     /// Whether nothing that comes later changes the page.
     pub fn is_full(&self) -> bool {
         self.more || self.rows.len() as u64 >= self.left
     }
 
     pub fn take(&mut self, part: Part) {
-        match (part, &mut self.groups) {
-            (Part::Groups(part), Some(groups)) => {
-                groups.merge(part, self.after.as_deref(), self.limits.rows + 1);
-            }
-            (Part::Rows(rows), _) => rows.into_iter().for_each(|row| self.push(row)),
-            (Part::Groups(_), None) => {}
+        if let (Some(groups), Some(others)) = (&mut self.groups, part.groups) {
+            groups.merge(others, self.after.as_deref(), self.limits.rows + 1);
         }
+        part.rows.into_iter().for_each(|row| self.push(row));
     }
 
     /// The rows as a JSON array, and where the next page begins, if there is one.
@@ -117,23 +121,39 @@ impl Page {
 
 impl Part {
     pub fn new(query: &Query) -> Self {
-        query.groups().map_or(Self::Rows(Vec::new()), Self::Groups)
+        Self {
+            rows: Vec::new(),
+            bytes: 0,
+            groups: query.groups(),
+        }
     }
 
-    /// Takes a document that passes the query's filter.
+    /// Takes a document that passes the query's filter, or what of it is [wanted](Query::wanted).
     pub fn add(
         &mut self,
         query: &Query,
         key: &str,
         document: &Value,
     ) -> Result<(), serde_json::Error> {
-        match self {
-            Self::Groups(groups) => groups.add(document),
-            Self::Rows(rows) => {
-                let (key, json) = (key.to_owned(), serde_json::to_vec(&query.row(document))?);
-                rows.push(Row { key, json });
-            }
+        match &mut self.groups {
+            Some(groups) => groups.add(document),
+            None => self.push(key, serde_json::to_vec(&query.row(document))?),
         }
         Ok(())
+    }
+
+    /// Takes a row.
+    pub fn push(&mut self, key: &str, json: Vec<u8>) {
+        self.bytes += json.len();
+        self.rows.push(Row {
+            key: key.to_owned(),
+            json,
+        });
+    }
+
+    /// Whether it fills any page: what comes behind it is on none that it is on.
+    pub fn is_enough(&self, limits: Limits) -> bool {
+        let rows = self.rows.len();
+        rows > limits.rows || (rows > 1 && self.bytes > limits.bytes)
     }
 }

@@ -5,6 +5,7 @@
 mod bulk;
 mod identity;
 mod live;
+mod rows;
 mod twins;
 
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use serde::Deserialize;
 pub use bulk::Applied;
 pub use identity::{Fresh, Identity};
 pub use live::{DeviceLife, Live, Liveness, Row};
+pub use rows::{Documents, Rows};
 
 use crate::error::Error;
 use crate::keys;

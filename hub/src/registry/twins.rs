@@ -14,7 +14,7 @@ use azimuth_wire::twin::{self, Properties, Thumbprints, TwinBody};
 use serde_json::{Map, Value};
 use tokio::sync::{Mutex, MutexGuard};
 
-use super::{Identity, Registry, key};
+use super::{Identity, Liveness, Registry, key};
 use crate::error::Error;
 use crate::twin::{DesiredChange, Twin, Written};
 
@@ -180,45 +180,56 @@ impl Registry {
 
     fn load_twin(&self, identity: &Identity) -> Result<(Option<Document>, Twin), Error> {
         let document = self.store.get(&twin_key(&identity.device_id))?;
-        if let Some(document) = &document {
-            let twin: Twin = serde_json::from_slice(&document.body)?;
-            if twin.generation_id == identity.generation_id {
-                return Ok((Some(document.clone()), twin));
-            }
-        }
-        let created = identity.generation_id.parse();
-        let created = created.map_or(Timestamp::NEVER, time::of_dotnet_ticks);
-        Ok((document, Twin::initial(&identity.generation_id, created)))
+        let twin = document
+            .as_ref()
+            .map(|document| serde_json::from_slice(&document.body))
+            .transpose()?;
+        Ok((document, own(identity, twin)))
     }
 
     fn shown(&self, identity: &Identity, twin: &Twin) -> Result<twin::Twin, Error> {
         let live = self
             .live
             .liveness(&identity.device_id, &identity.generation_id)?;
-        Ok(twin::Twin {
-            device_id: identity.device_id.clone(),
-            etag: twin.etag(),
-            device_etag: identity.etag(),
-            status: identity.status,
-            status_reason: identity.status_reason.clone(),
-            status_update_time: identity.status_updated_time,
-            connection_state: live.state,
-            last_activity_time: live.activity,
-            cloud_to_device_message_count: 0,
-            authentication_type: identity.authentication.kind(),
-            x509_thumbprint: thumbprints(&identity.authentication),
-            model_id: String::new(),
-            version: twin.version,
-            tags: twin.tags.clone(),
-            properties: Properties {
-                desired: twin.desired.for_service()?,
-                reported: twin.reported.for_service()?,
-            },
-            capabilities: Capabilities {
-                iot_edge: identity.iot_edge,
-            },
-        })
+        shown(identity, twin, live)
     }
+}
+
+/// A twin beside its identity, as a service sees it.
+pub(super) fn shown(identity: &Identity, twin: &Twin, live: Liveness) -> Result<twin::Twin, Error> {
+    Ok(twin::Twin {
+        device_id: identity.device_id.clone(),
+        etag: twin.etag(),
+        device_etag: identity.etag(),
+        status: identity.status,
+        status_reason: identity.status_reason.clone(),
+        status_update_time: identity.status_updated_time,
+        connection_state: live.state,
+        last_activity_time: live.activity,
+        cloud_to_device_message_count: 0,
+        authentication_type: identity.authentication.kind(),
+        x509_thumbprint: thumbprints(&identity.authentication),
+        model_id: String::new(),
+        version: twin.version,
+        tags: twin.tags.clone(),
+        properties: Properties {
+            desired: twin.desired.for_service()?,
+            reported: twin.reported.for_service()?,
+        },
+        capabilities: Capabilities {
+            iot_edge: identity.iot_edge,
+        },
+    })
+}
+
+/// The twin of an identity: the one stored under its name, if that is its own.
+pub(super) fn own(identity: &Identity, stored: Option<Twin>) -> Twin {
+    let own = stored.filter(|twin| twin.generation_id == identity.generation_id);
+    own.unwrap_or_else(|| {
+        let created = identity.generation_id.parse();
+        let created = created.map_or(Timestamp::NEVER, time::of_dotnet_ticks);
+        Twin::initial(&identity.generation_id, created)
+    })
 }
 
 /// The change that removes a twin together with its identity.
@@ -245,6 +256,6 @@ fn thumbprints(authentication: &Authentication) -> Thumbprints {
     }
 }
 
-fn twin_key(device: &DeviceId) -> Key {
+pub(super) fn twin_key(device: &DeviceId) -> Key {
     Key::new("twin", device.as_str())
 }

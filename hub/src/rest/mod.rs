@@ -9,6 +9,7 @@ mod events;
 mod lines;
 mod on_the_line;
 mod paths;
+mod query;
 mod refusals;
 mod registry;
 mod twins;
@@ -127,6 +128,7 @@ impl Rest {
             (&Method::PUT, Route::Device(id)) => self.put(&id, &head.headers, body).await,
             (&Method::DELETE, Route::Device(id)) => self.delete(&id, &head.headers).await,
             (&Method::POST, Route::Bulk) => self.bulk(body).await,
+            (&Method::POST, Route::Query) => self.query(&head.headers, body).await,
             (&Method::GET, Route::Twin(id)) => self.read_twin(&id),
             (&Method::PATCH, Route::Twin(id)) => {
                 self.write_twin(&id, &head.headers, body, How::Merge).await
@@ -163,7 +165,7 @@ impl Rest {
             Some(refusal) => Refusal::clone(refusal),
             None => {
                 let answer = Answer::Http(code.status(), code.name().into());
-                Refusal::new(error.kind(), answer, error.to_string())
+                Refusal::new(error.kind(), answer, error.sentence())
             }
         };
         let request = format!("{} {}", head.method, shown(head.uri.path()));

@@ -14,6 +14,8 @@ pub enum Route {
     Devices,
     /// `/devices`, many written at once
     Bulk,
+    /// `/devices/query`, asked; read it is a device of that name.
+    Query,
     /// `/devices/{id}`, the id not yet checked.
     Device(String),
     /// `/twins/{id}`, the id not yet checked.
@@ -40,7 +42,7 @@ impl Route {
         match words[..] {
             ["devices"] if method == Method::POST => Self::Bulk,
             ["devices"] => Self::Devices,
-            ["devices", "query"] if method == Method::POST => Self::NotSimulated("queries"),
+            ["devices", "query"] if method == Method::POST => Self::Query,
             ["devices", _] => Self::Device(segments.get(1).cloned().unwrap_or_default()),
             ["devices", "keys", "regenerate"] => Self::NotSimulated("key regeneration"),
             ["devices", _, "modules", ..] => Self::NotSimulated("module identities"),
@@ -80,7 +82,9 @@ impl Route {
                 READ
             }
             Self::Bulk => HubRights::RegistryWrite,
-            Self::Twin(_) | Self::Events | Self::Refusals => HubRights::ServiceConnect,
+            Self::Twin(_) | Self::Query | Self::Events | Self::Refusals => {
+                HubRights::ServiceConnect
+            }
             Self::NotSimulated(_) | Self::DeviceSide(_) | Self::Unknown => HubRights::default(),
         }
     }

@@ -7,6 +7,7 @@ mod desk;
 mod device_tokens;
 mod lines;
 mod messages;
+mod query;
 mod refusals;
 mod registry;
 mod service_tokens;
