@@ -1,7 +1,7 @@
-//! Who may enter: shared access signatures of devices and of policies, client certificates of devices, and
+//! Who may enter: shared access signatures of devices, of modules and of policies, client certificates, and
 //! why not. Pure.
 //!
-//! Devices are judged for MQTT, policy tokens for REST. Every refusal has its rule, one sentence,
+//! Devices and modules are judged for MQTT, policy tokens for REST. Every refusal has its rule, one sentence,
 //! and the arithmetic; no key, no token and no signature is in any of them. May not enter: sockets,
 //! the store, the clock.
 
@@ -11,13 +11,13 @@ mod refusal;
 use std::time::{Duration, SystemTime};
 
 use azimuth_broker::{Hello, Refusal, Will};
+use azimuth_wire::Identity as Name;
 use azimuth_wire::policy::HubRights;
 use azimuth_wire::registry::{Authentication, Status};
 use azimuth_wire::sas::SasToken;
 use azimuth_wire::time::unix_seconds;
 use azimuth_wire::topic::hub::DeviceTopic;
 use azimuth_wire::user_name::{HubUserName, InvalidUserName};
-use azimuth_wire::{DeviceId, Identity as Name};
 
 use crate::error::Error;
 use crate::policies::{Policies, Policy};
@@ -34,7 +34,7 @@ pub struct Rules {
     pub clock_skew: Duration,
 }
 
-/// A device that may enter.
+/// A device or module that may enter.
 #[derive(Debug)]
 pub struct Entry {
     pub user_name: HubUserName,
@@ -46,12 +46,12 @@ pub struct Entry {
 }
 
 impl Rules {
-    /// Judges a CONNECT. `find` looks a device up in the registry.
+    /// Judges a CONNECT. `find` looks an identity up in the registry.
     pub fn device(
         &self,
         hello: &Hello,
         now: SystemTime,
-        find: impl FnOnce(&DeviceId) -> Result<Option<Identity>, Error>,
+        find: impl Fn(&Name) -> Result<Option<Identity>, Error>,
     ) -> Result<Entry, Refusal> {
         let user_name = hello.user_name.as_deref().unwrap_or_default();
         let user_name =
@@ -82,16 +82,16 @@ impl Rules {
         if by_policy.is_some() {
             self.check(asker, &token, &resource, by_policy, None, now)?;
         }
-        let identity = find_device(name, find)?;
+        let identity = look_up(name, &find)?;
         if by_policy.is_none() {
             self.check(asker, &token, &resource, None, Some(&identity), now)?;
         }
-        enabled(&identity)?;
+        enabled(&identity, &find)?;
         Ok(Entry {
-            auth_method: if by_policy.is_some() {
-                BY_POLICY
-            } else {
-                BY_DEVICE_KEY
+            auth_method: match (by_policy, &identity.module_id) {
+                (Some(_), _) => BY_POLICY,
+                (None, None) => BY_DEVICE_KEY,
+                (None, Some(_)) => BY_MODULE_KEY,
             },
             expiry: Some(token.expiry()),
             identity,
@@ -103,17 +103,20 @@ impl Rules {
         hello: &Hello,
         user_name: HubUserName,
         now: SystemTime,
-        find: impl FnOnce(&DeviceId) -> Result<Option<Identity>, Error>,
+        find: impl Fn(&Name) -> Result<Option<Identity>, Error>,
     ) -> Result<Entry, Refusal> {
         let shown = &hello.peer.certificates;
         if shown.is_empty() {
             return Err(refusal::no_credentials(Asker::Device));
         }
-        let identity = find_device(&user_name.identity, find)?;
+        let identity = look_up(&user_name.identity, &find)?;
         certificate::judge(shown, &identity, now)?;
-        enabled(&identity)?;
+        enabled(&identity, &find)?;
         Ok(Entry {
-            auth_method: BY_CERTIFICATE,
+            auth_method: match &identity.module_id {
+                None => BY_CERTIFICATE,
+                Some(_) => BY_MODULE_CERTIFICATE,
+            },
             expiry: None,
             identity,
             user_name,
@@ -164,7 +167,7 @@ impl Rules {
         token: &SasToken,
         path: &str,
         policy: Option<&Policy>,
-        device: Option<&Identity>,
+        own: Option<&Identity>,
         now: SystemTime,
     ) -> Result<(), Refusal> {
         if !self.covers(token, path) {
@@ -176,18 +179,20 @@ impl Rules {
                 &self.host_names,
             ));
         }
-        let (whose, primary, secondary) = match (policy, device) {
+        let (whose, primary, secondary) = match (policy, own) {
             (Some(policy), _) => {
                 let keys = &policy.keys;
                 let whose = format!("policy `{}`", keys.name);
                 (whose, &keys.primary_key, &keys.secondary_key)
             }
-            (None, Some(device)) => match &device.authentication {
+            (None, Some(own)) => match &own.authentication {
                 Authentication::Sas { primary, secondary } => {
-                    (format!("device `{}`", device.device_id), primary, secondary)
+                    (refusal::subject(own), primary, secondary)
                 }
-                Authentication::SelfSigned { .. } | Authentication::CertificateAuthority => {
-                    return Err(refusal::wrong_authentication(device));
+                Authentication::SelfSigned { .. }
+                | Authentication::CertificateAuthority
+                | Authentication::None => {
+                    return Err(refusal::wrong_authentication(own));
                 }
             },
             (None, None) => return Err(refusal::no_policy()),
@@ -225,32 +230,50 @@ impl Rules {
     }
 }
 
-fn find_device(
+fn look_up(
     name: &Name,
-    find: impl FnOnce(&DeviceId) -> Result<Option<Identity>, Error>,
+    find: impl Fn(&Name) -> Result<Option<Identity>, Error>,
 ) -> Result<Identity, Refusal> {
-    if name.module.is_some() {
-        return Err(refusal::module(name));
+    let find = |name: &Name| find(name).map_err(|error| refusal::store(&error));
+    if let Some(identity) = find(name)? {
+        return Ok(identity);
     }
-    let identity = find(&name.device).map_err(|error| refusal::store(&error))?;
-    identity.ok_or_else(|| refusal::unknown_device(&name.device))
+    Err(match &name.module {
+        Some(module) if find(&name.of_device())?.is_some() => {
+            refusal::unknown_module(&name.device, module)
+        }
+        Some(_) | None => refusal::unknown_device(&name.device),
+    })
 }
 
-fn enabled(identity: &Identity) -> Result<(), Refusal> {
-    match identity.status {
+/// A module may enter while its device may.
+fn enabled(
+    identity: &Identity,
+    find: impl Fn(&Name) -> Result<Option<Identity>, Error>,
+) -> Result<(), Refusal> {
+    let disabled = |device: &Identity| match device.status {
         Status::Enabled => Ok(()),
-        Status::Disabled => Err(refusal::disabled_device(identity)),
+        Status::Disabled => Err(refusal::disabled_device(device)),
+    };
+    match identity.module_id {
+        None => disabled(identity),
+        Some(_) => disabled(&look_up(&identity.name().of_device(), find)?),
     }
 }
 
 /// The stamp on messages of a connection that a device key opened; member order as Azure's.
 const BY_DEVICE_KEY: &str =
     r#"{"scope":"device","type":"sas","issuer":"iothub","acceptingIpFilterRule":null}"#;
+/// … a module's key.
+const BY_MODULE_KEY: &str =
+    r#"{"scope":"module","type":"sas","issuer":"iothub","acceptingIpFilterRule":null}"#;
 /// … that a policy's key opened.
 const BY_POLICY: &str =
     r#"{"scope":"hub","type":"sas","issuer":"iothub","acceptingIpFilterRule":null}"#;
 /// … that a client certificate opened.
 const BY_CERTIFICATE: &str = r#"{"scope":"device","type":"x509Certificate","issuer":"external","acceptingIpFilterRule":null}"#;
+/// … a module's client certificate.
+const BY_MODULE_CERTIFICATE: &str = r#"{"scope":"module","type":"x509Certificate","issuer":"external","acceptingIpFilterRule":null}"#;
 
 fn resource(name: &Name) -> String {
     match &name.module {
@@ -259,7 +282,7 @@ fn resource(name: &Name) -> String {
     }
 }
 
-/// A will is telemetry of its own device, or there is none.
+/// A will is telemetry of its own sender, or there is none.
 fn check_will(will: &Will, name: &Name) -> Result<(), Refusal> {
     if will.exactly_once {
         return Err(refusal::will_quality());

@@ -8,7 +8,7 @@ use azimuth_wire::sas::{Malformed, SasToken};
 use azimuth_wire::time::Timestamp;
 use azimuth_wire::topic::hub::{InvalidTopic, telemetry_topic};
 use azimuth_wire::user_name::InvalidUserName;
-use azimuth_wire::{DeviceId, ErrorCode, Identity as Name};
+use azimuth_wire::{DeviceId, ErrorCode, Identity as Name, ModuleId};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::error::Error;
@@ -101,18 +101,19 @@ pub fn unreadable_certificate() -> Refusal {
 }
 
 pub fn not_by_certificate(identity: &Identity) -> Refusal {
-    let (device, kind) = (&identity.device_id, identity.authentication.kind());
+    let (who, kind) = (subject(identity), identity.authentication.kind());
     match identity.authentication {
         Authentication::CertificateAuthority => {
             let sentence = format!(
-                "the device `{device}` is to show a certificate signed by a CA of the hub (authentication type \
+                "the {who} is to show a certificate signed by a CA of the hub (authentication type \
                  {kind}), which is not simulated; use selfSigned with the certificate's thumbprint"
             );
             connack("client-certificate-not-supported", sentence)
         }
-        _ => {
+        Authentication::None => return no_proof(identity),
+        Authentication::Sas { .. } | Authentication::SelfSigned { .. } => {
             let sentence = format!(
-                "the client showed a certificate and no password, but the device `{device}` proves itself by \
+                "the client showed a certificate and no password, but the {who} proves itself by \
                  token (authentication type {kind})"
             );
             connack("wrong-authentication", sentence)
@@ -128,9 +129,9 @@ pub fn wrong_thumbprint(
     configured: [&Option<Thumbprint>; 2],
 ) -> Refusal {
     let sentence = format!(
-        "the certificate the client showed has neither of the two thumbprints of the device `{}`; show another \
+        "the certificate the client showed has neither of the two thumbprints of the {}; show another \
          one, or write its thumbprint to the registry",
-        identity.device_id
+        subject(identity)
     );
     let text = |thumbprint: &Option<Thumbprint>| {
         thumbprint.as_ref().map_or("none".into(), |t| t.to_string())
@@ -249,13 +250,10 @@ pub fn unknown_device(device: &DeviceId) -> Refusal {
     connack("unknown-device", sentence)
 }
 
-pub fn module(name: &Name) -> Refusal {
-    let module = name.module.as_ref().map_or("", |module| module.as_str());
-    let sentence = format!(
-        "the device `{}` has no module `{module}`: modules are not simulated",
-        name.device
-    );
-    connack("unknown-device", sentence).fact("identity", name)
+pub fn unknown_module(device: &DeviceId, module: &ModuleId) -> Refusal {
+    let sentence =
+        format!("the device `{device}` has no module `{module}`; ids are case-sensitive");
+    connack("unknown-module", sentence)
 }
 
 pub fn disabled_device(identity: &Identity) -> Refusal {
@@ -270,17 +268,38 @@ pub fn disabled_device(identity: &Identity) -> Refusal {
 
 pub fn wrong_authentication(identity: &Identity) -> Refusal {
     let kind = identity.authentication.kind();
+    if identity.authentication == Authentication::None {
+        return no_proof(identity);
+    }
     let sentence = format!(
-        "the device `{}` proves itself by certificate (authentication type {kind}), the client sent a token",
-        identity.device_id
+        "the {} proves itself by certificate (authentication type {kind}), the client sent a token",
+        subject(identity)
     );
     connack("wrong-authentication", sentence).fact("authentication type", kind)
 }
 
 pub fn store(error: &Error) -> Refusal {
-    tracing::error!(%error, "a device could not be looked up");
-    let sentence = format!("the hub could not look the device up: {error}");
+    tracing::error!(%error, "an identity could not be looked up");
+    let sentence = format!("the hub could not look the identity up: {error}");
     Refusal::new("store", Answer::Connack(SERVER_UNAVAILABLE), sentence)
+}
+
+/// Of an edge device's own modules, whose keys its runtime would have to ask for.
+fn no_proof(identity: &Identity) -> Refusal {
+    let sentence = format!(
+        "the {} has neither keys nor a thumbprint (authentication type none), so nothing lets it in",
+        subject(identity)
+    );
+    connack("wrong-authentication", sentence).fact("authentication type", "none")
+}
+
+/// `device ‹id›` or `module ‹device›/‹id›`.
+pub fn subject(identity: &Identity) -> String {
+    let name = identity.name();
+    match name.module {
+        None => format!("device `{name}`"),
+        Some(_) => format!("module `{name}`"),
+    }
 }
 
 fn connack(kind: &'static str, sentence: impl Into<String>) -> Refusal {

@@ -2,21 +2,24 @@
 //!
 //! A document is made no further than the query looks at it. May not enter: the hub's own thread, pages.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use azimuth_storage::{Document, Key, Page, Snapshot};
+use azimuth_wire::registry::Capabilities;
 use azimuth_wire::twin;
 use serde_json::{Map, Value};
 
-use super::{Identity, Liveness, ROOM, Registry, twins};
+use super::{DEVICES, Identity, Liveness, MODULES, Registry, twins};
 use crate::error::Error;
-use crate::query::{Keys, Limits, Part, Query, Wanted};
-use crate::twin::TwinPart;
+use crate::query::{Collection, Keys, Limits, Part, Query, Wanted};
+use crate::twin::{Twin, TwinPart};
 
 /// What a query is asked of.
 pub struct Rows {
     registry: Arc<Registry>,
     snapshot: Box<dyn Snapshot>,
+    room: &'static str,
     query: Query,
     keys: Keys,
     looked_at: LookedAt,
@@ -33,49 +36,74 @@ struct LookedAt {
 pub type Documents = Page;
 
 impl Rows {
-    pub fn open(registry: Arc<Registry>, query: Query) -> Result<Self, Error> {
+    /// `None` where the collection is empty whatever is stored.
+    pub fn open(registry: Arc<Registry>, query: Query) -> Result<Option<Self>, Error> {
+        let room = match query.collection {
+            Collection::Devices => DEVICES,
+            Collection::Modules => MODULES,
+            // No job is carried out device by device.
+            Collection::Jobs => return Ok(None),
+        };
         let snapshot = registry.store.snapshot()?;
         let (keys, wanted) = (query.keys(), query.wanted());
-        Ok(Self {
+        Ok(Some(Self {
             registry,
             snapshot,
+            room,
             keys,
             looked_at: LookedAt::new(&wanted),
             query,
-        })
+        }))
     }
 
     /// The key of a row.
     pub fn key(&self, name: &str) -> Key {
-        Key::new(ROOM, name)
+        Key::new(self.room, name)
     }
 
     /// Up to `most` identities behind a key, of those that the query can be true of.
     pub fn stretch(&self, behind: Option<&Key>, most: usize) -> Result<Documents, Error> {
         let ids = match &self.keys {
-            Keys::All => return Ok(self.snapshot.scan(ROOM, "", behind, most)?),
-            Keys::Prefix(prefix) => return Ok(self.snapshot.scan(ROOM, prefix, behind, most)?),
+            Keys::All => return self.beginning_with("", behind, most),
+            Keys::Prefix(prefix) => return self.beginning_with(prefix, behind, most),
             Keys::These(ids) => ids,
         };
         let mut documents = Vec::new();
-        for id in ids {
-            let key = Key::new(ROOM, id);
-            if behind.is_some_and(|behind| key <= *behind) {
-                continue;
-            }
+        for begin in ids.iter().map(|id| self.begin(id)).collect::<BTreeSet<_>>() {
+            let some = match self.room {
+                // Other ids may begin like it, and come behind it.
+                DEVICES => 1,
+                _ => most - documents.len(),
+            };
+            let mut some = self.beginning_with(&begin, behind, some)?.documents;
+            some.retain(|(key, _)| self.room != DEVICES || key.name() == begin);
+            documents.append(&mut some);
             if documents.len() >= most {
-                let next = documents
-                    .last()
-                    .map(|(key, _): &(Key, Document)| key.clone());
+                let next = documents.last().map(|(key, _)| key.clone());
                 return Ok(Page { documents, next });
             }
-            let found = self.snapshot.get(&key)?;
-            documents.extend(found.map(|document| (key, document)));
         }
         Ok(Page {
             documents,
             next: None,
         })
+    }
+
+    /// How the keys of a device's rows begin: in this order they come.
+    fn begin(&self, id: &str) -> String {
+        match self.room {
+            MODULES => format!("{id}/"),
+            _ => id.to_owned(),
+        }
+    }
+
+    fn beginning_with(
+        &self,
+        begin: &str,
+        behind: Option<&Key>,
+        most: usize,
+    ) -> Result<Documents, Error> {
+        Ok(self.snapshot.scan(self.room, begin, behind, most)?)
     }
 
     /// What a stretch comes to, as far as it can be on one page.
@@ -109,17 +137,17 @@ impl Rows {
 
     fn whole_twin(&self, document: &Document) -> Result<twin::Twin, Error> {
         let identity: Identity = serde_json::from_slice(&document.body)?;
-        let stored = self.snapshot.get(&twins::twin_key(&identity.device_id))?;
+        let stored = self.snapshot.get(&twins::twin_key(&identity.name()))?;
         let stored = stored.map(|stored| serde_json::from_slice(&stored.body));
         let twin = twins::own(&identity, stored.transpose()?);
-        twins::shown(&identity, &twin, self.liveness(&identity)?)
+        shown(&identity, &twin, self.liveness(&identity)?)
     }
 
     fn part_of_twin(&self, document: &Document) -> Result<twin::Twin, Error> {
         let identity: Identity = serde_json::from_slice(&document.body)?;
         let stored = match &self.looked_at.twin {
             Some(part) => {
-                let stored = self.snapshot.get(&twins::twin_key(&identity.device_id))?;
+                let stored = self.snapshot.get(&twins::twin_key(&identity.name()))?;
                 stored.map(|stored| part.read(&stored.body)).transpose()?
             }
             None => None,
@@ -128,14 +156,21 @@ impl Rows {
             true => self.liveness(&identity)?,
             false => Liveness::default(),
         };
-        twins::shown(&identity, &twins::own(&identity, stored), live)
+        shown(&identity, &twins::own(&identity, stored), live)
     }
 
     fn liveness(&self, identity: &Identity) -> Result<Liveness, Error> {
-        let (device, generation) = (&identity.device_id, &identity.generation_id);
+        let (name, generation) = (identity.name(), &identity.generation_id);
         let read = |key: &Key| self.snapshot.get(key);
-        Ok(self.registry.live.liveness_in(&read, device, generation)?)
+        Ok(self.registry.live.liveness_in(&read, &name, generation)?)
     }
+}
+
+/// A twin as queries show it: that of a module has capabilities too.
+fn shown(identity: &Identity, twin: &Twin, live: Liveness) -> Result<twin::Twin, Error> {
+    let mut shown = twins::shown(identity, twin, live)?;
+    shown.capabilities.get_or_insert(Capabilities::default());
+    Ok(shown)
 }
 
 impl LookedAt {

@@ -124,17 +124,19 @@ impl Rest {
         }
         match (&head.method, route) {
             (&Method::GET, Route::Devices) => self.list(query),
-            (&Method::GET, Route::Device(id)) => self.read(&id),
-            (&Method::PUT, Route::Device(id)) => self.put(&id, &head.headers, body).await,
-            (&Method::DELETE, Route::Device(id)) => self.delete(&id, &head.headers).await,
+            (&Method::GET, Route::Identity(named)) => self.read(&named),
+            (&Method::PUT, Route::Identity(named)) => self.put(&named, &head.headers, body).await,
+            (&Method::DELETE, Route::Identity(named)) => self.delete(&named, &head.headers).await,
+            (&Method::GET, Route::Modules(device)) => self.modules(&device),
             (&Method::POST, Route::Bulk) => self.bulk(body).await,
             (&Method::POST, Route::Query) => self.query(&head.headers, body).await,
-            (&Method::GET, Route::Twin(id)) => self.read_twin(&id),
-            (&Method::PATCH, Route::Twin(id)) => {
-                self.write_twin(&id, &head.headers, body, How::Merge).await
+            (&Method::GET, Route::Twin(named)) => self.read_twin(&named),
+            (&Method::PATCH, Route::Twin(named)) => {
+                self.write_twin(&named, &head.headers, body, How::Merge)
+                    .await
             }
-            (&Method::PUT, Route::Twin(id)) => {
-                self.write_twin(&id, &head.headers, body, How::Replace)
+            (&Method::PUT, Route::Twin(named)) => {
+                self.write_twin(&named, &head.headers, body, How::Replace)
                     .await
             }
             (&Method::GET, Route::DeviceStatistics) => answer::json(&self.registry.statistics()),
@@ -154,7 +156,11 @@ impl Rest {
     /// Every refused request leaves a record; a look-up that finds nothing is an answer, no refusal.
     fn record(&self, head: &Parts, failure: &Failure) {
         let error = &failure.error;
-        if head.method == Method::GET && matches!(error, Error::DeviceNotFound(_)) {
+        let absent = matches!(
+            error,
+            Error::DeviceNotFound(_) | Error::ModuleNotFound { .. }
+        );
+        if head.method == Method::GET && absent {
             return;
         }
         let code = error.code();

@@ -16,7 +16,7 @@ use super::registry::whole;
 use super::{Rest, answer, header};
 use crate::error::Error;
 use crate::query::continuation::Place;
-use crate::query::{Collection, Limits, Page, Query};
+use crate::query::{Limits, Page, Query};
 use crate::registry::Rows;
 
 const CONTINUATION: HeaderName = HeaderName::from_static("x-ms-continuation");
@@ -49,11 +49,7 @@ impl Rest {
         };
         let mut page = Page::new(&query, limits, place(headers, &text)?);
         let item_type = query.item_type();
-        match query.collection {
-            Collection::Devices => self.fill(&mut page, query, limits).await?,
-            // There are none.
-            Collection::Modules | Collection::Jobs => {}
-        }
+        self.fill(&mut page, query, limits).await?;
         let (json, next) = page.end()?;
         let mut response = answer::written_json(json);
         let answered = response.headers_mut();
@@ -69,7 +65,10 @@ impl Rest {
             true => limits.rows + 1,
             false => STRETCH,
         };
-        let rows = Arc::new(Rows::open(Arc::clone(&self.registry), query)?);
+        let Some(rows) = Rows::open(Arc::clone(&self.registry), query)? else {
+            return Ok(());
+        };
+        let rows = Arc::new(rows);
         let mut from = Some(page.reads_behind().map(|name| rows.key(name)));
         let mut ahead = VecDeque::new();
         while !page.is_full() {

@@ -455,3 +455,51 @@ async fn pages_hold_while_others_write() {
         writer.await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn modules_are_rows_of_their_own() {
+    let desk = Desk::new();
+    for device in ["a", "a-b", "b"] {
+        desk.make(device).await;
+        for module in ["m1", "m2"] {
+            let path = format!("/devices/{device}/modules/{module}{VERSION}");
+            let reply = desk.ask(Method::PUT, &path, None, "{}").await;
+            assert_eq!(reply.status, 200);
+        }
+    }
+    let path = format!("/twins/b/modules/m1{VERSION}");
+    let reply = desk
+        .ask(Method::PATCH, &path, None, r#"{"tags":{"k":"v"}}"#)
+        .await;
+    let mut twin = reply.json().await;
+    twin["capabilities"] = json!({ "iotEdge": false });
+    let tagged = "SELECT * FROM devices.modules WHERE tags.k = 'v'";
+    assert_eq!(rows(&desk, tagged, "10").await, [twin]);
+    for (filter, expected) in [
+        (
+            "deviceId != ''",
+            vec!["a-b/m1", "a-b/m2", "a/m1", "a/m2", "b/m1", "b/m2"],
+        ),
+        (
+            "devices.modules.deviceId in ['b', 'a', 'a-b', 'c']",
+            vec!["a-b/m1", "a-b/m2", "a/m1", "a/m2", "b/m1", "b/m2"],
+        ),
+        ("deviceId = 'a'", vec!["a/m1", "a/m2"]),
+        (
+            "STARTSWITH(deviceId, 'a') AND moduleId = 'm2'",
+            vec!["a-b/m2", "a/m2"],
+        ),
+        ("capabilities.iotEdge = true", vec![]),
+    ] {
+        for count in ["1", "3", "100"] {
+            let query = format!("SELECT deviceId, moduleId FROM devices.modules WHERE {filter}");
+            let found = rows(&desk, &query, count).await;
+            let name =
+                |row: &Value| format!("{}/{}", row["deviceId"], row["moduleId"]).replace('"', "");
+            let found: Vec<_> = found.iter().map(name).collect();
+            assert_eq!(found, expected, "{filter}, {count}");
+        }
+    }
+    let count = "SELECT COUNT() AS n FROM devices.modules";
+    assert_eq!(rows(&desk, count, "1").await, [json!({ "n": 6 })]);
+}
