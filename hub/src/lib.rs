@@ -17,6 +17,7 @@ pub mod event;
 pub mod job;
 mod keys;
 pub mod policies;
+pub mod query;
 pub mod registry;
 pub mod rest;
 mod service;
