@@ -67,6 +67,10 @@ pub fn start_hub(
             },
             ..LogConfig::default()
         },
+        job_folder: section
+            .job_folder
+            .clone()
+            .unwrap_or_else(|| folder.join("jobs")),
         simulated_latency: config.regions.simulate_latency.then(|| regions(config)),
         notifications: section.events.iter().map(|source| source.0).collect(),
         event_subscriptions: section

@@ -2,12 +2,14 @@
 
 use std::net::IpAddr;
 
+use azimuth_wire::job::InvalidJob;
 use azimuth_wire::registry::InvalidBody;
 use azimuth_wire::registry::bulk::BulkResult;
 use azimuth_wire::twin::InvalidTwin;
 use azimuth_wire::{ErrorCode, Identity as Name};
 
 use crate::event;
+use crate::query::InvalidQuery;
 
 /// Why a hub did not do what it was asked. Texts that clients see are Azure's own where known.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +47,11 @@ pub enum Error {
     ReportedVersion { present: u64, wanted: u64 },
     #[error(transparent)]
     Twin(#[from] InvalidTwin),
+    /// Azure tells clients of no query what is wrong with it.
+    #[error("BadRequest")]
+    Query(#[from] InvalidQuery),
+    #[error("BadRequest")]
+    NoQuery,
     #[error("the id `{0}` stands twice in the request")]
     DefinedTwice(String),
     /// The rest of the request was carried out.
@@ -58,6 +65,13 @@ pub enum Error {
     Body(#[from] InvalidBody),
     #[error("The body is larger than {0} bytes")]
     BodyTooLarge(usize),
+    #[error("job `{0}` was not found")]
+    JobNotFound(String),
+    #[error("an import or export job of this hub is under way; one at a time is possible")]
+    JobQuota,
+    /// Says nothing of the URI.
+    #[error("{0}")]
+    BlobContainer(String),
     #[error("{0}")]
     DeviceScope(&'static str),
     #[error("the api-version {}; known are 2016-11-14 to 2024-03-31, newer ones are served as the newest", given(.0))]
@@ -125,6 +139,8 @@ impl Error {
             Self::ModulesShut { device, why } => format!(
                 "the device `{device}` {why}, so its modules can neither be read nor written"
             ),
+            Self::Query(invalid) => invalid.to_string(),
+            Self::NoQuery => "the body has no member `query`".into(),
             error => error.to_string(),
         }
     }
@@ -144,12 +160,18 @@ impl Error {
             | Self::StaleTwin(_)
             | Self::ReportedVersion { .. } => ErrorCode::PreconditionFailed,
             Self::Twin(InvalidTwin::Body(InvalidBody::NotJson(_))) => ErrorCode::IotHubFormatError,
-            Self::Twin(_) | Self::Argument(_) | Self::Validation => ErrorCode::ArgumentInvalid,
+            Self::Twin(_) | Self::Argument(_) | Self::Query(_) | Self::Validation => {
+                ErrorCode::ArgumentInvalid
+            }
+            Self::NoQuery => ErrorCode::ArgumentNull,
             Self::DefinedTwice(_) => ErrorCode::DeviceDefinedMultipleTimes,
             Self::Bulk(_) => ErrorCode::BulkRegistryOperationFailure,
             Self::Body(InvalidBody::NotJson(_)) => ErrorCode::IotHubFormatError,
             Self::Body(_) => ErrorCode::ArgumentInvalid,
             Self::BodyTooLarge(_) => ErrorCode::MessageTooLarge,
+            Self::JobNotFound(_) => ErrorCode::JobNotFound,
+            Self::JobQuota => ErrorCode::JobQuotaExceeded,
+            Self::BlobContainer(_) => ErrorCode::BlobContainerValidationError,
             Self::DeviceScope(_) => ErrorCode::InvalidDeviceScope,
             Self::ApiVersion(_) => ErrorCode::InvalidProtocolVersion,
             Self::NotSimulated(_) => ErrorCode::FeatureNotSupported,
@@ -185,11 +207,15 @@ impl Error {
             Self::ReportedVersion { .. } => "stale-reported-version",
             Self::Twin(InvalidTwin::Size { .. }) => "twin-size",
             Self::Twin(_) => "invalid-twin",
+            Self::Query(_) | Self::NoQuery => "invalid-query",
             Self::DefinedTwice(_) => "defined-twice",
             Self::Bulk(_) => "bulk",
             Self::Argument(_) | Self::Body(_) => "invalid-argument",
             Self::Validation => "webhook-validation",
             Self::BodyTooLarge(_) => "oversize",
+            Self::JobNotFound(_) => "unknown-job",
+            Self::JobQuota => "job-quota",
+            Self::BlobContainer(_) => "blob-container",
             Self::DeviceScope(_) => "device-scope",
             Self::ApiVersion(_) => "api-version",
             Self::NotSimulated(_) => "not-simulated",
@@ -203,6 +229,16 @@ impl Error {
             | Self::Ended
             | Self::Exposed(_)
             | Self::Partitions(_) => "start",
+        }
+    }
+}
+
+impl From<InvalidJob> for Error {
+    fn from(invalid: InvalidJob) -> Self {
+        match invalid {
+            InvalidJob::Body(body) => Self::Body(body),
+            InvalidJob::IdentityBased => Self::Argument(invalid.to_string()),
+            InvalidJob::Configurations => Self::NotSimulated(invalid.to_string()),
         }
     }
 }

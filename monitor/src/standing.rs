@@ -221,7 +221,7 @@ mod tests {
             .collect();
         assert_eq!(named, devices);
         assert!(by_id(&[]).is_empty());
-        let quoted = by_id(&["it's".into()][..].to_vec()).len();
+        let quoted = by_id(&["it's".into()]).len();
         assert_eq!(quoted, 1);
         let devices: [Arc<str>; 2] = ["it's".into(), "b".into()];
         assert!(by_id(&devices)[0].0.ends_with(r"IN ['it\'s','b']"));

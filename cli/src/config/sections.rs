@@ -3,6 +3,7 @@
 //! What may not enter: how tables fit together, and what is done with them.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use azimuth_wire::IdScope;
 use azimuth_wire::connection_string::ConnectionString;
@@ -119,6 +120,8 @@ pub struct HubSection {
     /// Webhooks that want events of the hub.
     #[serde(default, rename = "event-subscription")]
     pub event_subscriptions: Vec<EventSubscriptionSection>,
+    /// Import and export jobs find `file:` containers below it [default: jobs in the hub's data folder]
+    pub job_folder: Option<PathBuf>,
 }
 
 /// An enrollment group with a symmetric key.
@@ -257,6 +260,7 @@ impl HubSection {
             events: Vec::new(),
             connection_state: ConnectionState::default(),
             event_subscriptions: Vec::new(),
+            job_folder: None,
         };
         section.check()?;
         Ok(section)

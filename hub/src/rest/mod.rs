@@ -7,9 +7,11 @@ mod answer;
 mod bulk;
 mod event_subscriptions;
 mod events;
+mod jobs;
 mod lines;
 mod on_the_line;
 mod paths;
+mod query;
 mod refusals;
 mod registry;
 mod twins;
@@ -32,9 +34,11 @@ use self::twins::How;
 use crate::auth::Rules;
 use crate::error::Error;
 use crate::event::Log;
+use crate::job::Jobs;
 use crate::notification::Notifier;
 use crate::registry::Registry;
 
+pub(crate) use bulk::{carry_out, refused};
 use paths::Route;
 
 /// What the HTTPS side of a hub works with.
@@ -43,6 +47,7 @@ pub struct Rest {
     pub registry: Arc<Registry>,
     pub notifier: Arc<Notifier>,
     pub log: Arc<Log>,
+    pub jobs: Arc<Jobs>,
     pub presence: Arc<Presence>,
     pub ledger: Arc<Ledger>,
     pub clock: Arc<dyn Clock>,
@@ -134,6 +139,7 @@ impl Rest {
             (&Method::DELETE, Route::Identity(named)) => self.delete(&named, &head.headers).await,
             (&Method::GET, Route::Modules(device)) => self.modules(&device),
             (&Method::POST, Route::Bulk) => self.bulk(body).await,
+            (&Method::POST, Route::Query) => self.query(&head.headers, body).await,
             (&Method::GET, Route::Twin(named)) => self.read_twin(&named),
             (&Method::PATCH, Route::Twin(named)) => {
                 self.write_twin(&named, &head.headers, body, How::Merge)
@@ -147,6 +153,10 @@ impl Rest {
             (&Method::GET, Route::ServiceStatistics) => {
                 answer::json(&self.registry.service_statistics())
             }
+            (&Method::POST, Route::CreateJob) => self.create_job(body).await,
+            (&Method::GET, Route::Jobs) => self.list_jobs(),
+            (&Method::GET, Route::Job(id)) => self.read_job(&id),
+            (&Method::DELETE, Route::Job(id)) => self.cancel_job(&id).await,
             (&Method::GET, Route::Events) => self.events(query).await,
             (&Method::GET, Route::Refusals) => self.refusals(query),
             (&Method::GET, Route::EventSubscriptions) => self.event_subscriptions(),
@@ -163,7 +173,7 @@ impl Rest {
         let error = &failure.error;
         let absent = matches!(
             error,
-            Error::DeviceNotFound(_) | Error::ModuleNotFound { .. }
+            Error::DeviceNotFound(_) | Error::ModuleNotFound { .. } | Error::JobNotFound(_)
         );
         if head.method == Method::GET && absent {
             return;

@@ -14,6 +14,8 @@ pub enum Route {
     Devices,
     /// `/devices`, many written at once
     Bulk,
+    /// `/devices/query`, asked; read it is a device of that name.
+    Query,
     /// `/devices/{id}`, `/devices/{id}/modules/{id}`
     Identity(Named),
     /// `/devices/{id}/modules`
@@ -24,6 +26,12 @@ pub enum Route {
     DeviceStatistics,
     /// `/statistics/service`
     ServiceStatistics,
+    /// `/jobs/create`: an import or export.
+    CreateJob,
+    /// `/jobs`
+    Jobs,
+    /// `/jobs/{id}`
+    Job(String),
     /// `/azimuth/events`: of this simulator, not of Azure.
     Events,
     /// `/azimuth/refusals`: of this simulator, not of Azure.
@@ -63,7 +71,7 @@ impl Route {
         match words[..] {
             ["devices"] if method == Method::POST => Self::Bulk,
             ["devices"] => Self::Devices,
-            ["devices", "query"] if method == Method::POST => Self::NotSimulated("queries"),
+            ["devices", "query"] if method == Method::POST => Self::Query,
             ["devices", _] | ["devices", _, "modules", _] => Self::Identity(Named::of(segments)),
             ["devices", _, "modules"] => Self::Modules(Named::of(segments).device),
             ["devices", _, "modules", ..] => Self::DeviceSide("what an edge runtime asks"),
@@ -83,7 +91,10 @@ impl Route {
             ["statistics", "service"] => Self::ServiceStatistics,
             ["twins", _] | ["twins", _, "modules", _] => Self::Twin(Named::of(segments)),
             ["twins", ..] => Self::NotSimulated("direct methods"),
-            ["jobs", ..] => Self::NotSimulated("jobs"),
+            ["jobs"] => Self::Jobs,
+            ["jobs", "create"] if method == Method::POST => Self::CreateJob,
+            ["jobs", "v2", ..] => Self::NotSimulated("scheduled jobs"),
+            ["jobs", _] => Self::Job(segments.get(1).cloned().unwrap_or_default()),
             ["configurations", ..] => Self::NotSimulated("configurations"),
             ["digitaltwins", ..] => Self::NotSimulated("digital twins"),
             ["messages", ..] => Self::NotSimulated("cloud-to-device messages"),
@@ -107,10 +118,14 @@ impl Route {
             | Self::Modules(_)
             | Self::DeviceStatistics
             | Self::ServiceStatistics => READ,
-            Self::Bulk => HubRights::RegistryWrite,
-            Self::Twin(_) | Self::Events | Self::Refusals | Self::EventSubscriptions => {
-                HubRights::ServiceConnect
-            }
+            Self::Job(_) if *method == Method::DELETE => HubRights::RegistryWrite,
+            Self::Jobs | Self::Job(_) => READ,
+            Self::Bulk | Self::CreateJob => HubRights::RegistryWrite,
+            Self::Twin(_)
+            | Self::Query
+            | Self::Events
+            | Self::Refusals
+            | Self::EventSubscriptions => HubRights::ServiceConnect,
             Self::Validation(_) | Self::NotSimulated(_) | Self::DeviceSide(_) | Self::Unknown => {
                 HubRights::default()
             }

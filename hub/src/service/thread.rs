@@ -17,6 +17,7 @@ use crate::error::Error;
 use crate::event::store::EventStore;
 use crate::event::{Appender, Cut, Log};
 use crate::event_grid::{self, Post, PostOffice};
+use crate::job::{JobConfig, Jobs};
 use crate::notification::{Notifier, NotifierConfig};
 use crate::policies::Policies;
 use crate::registry::Registry;
@@ -53,6 +54,7 @@ impl Foundation {
 pub struct Opened {
     pub policies: Policies,
     pub registry: Arc<Registry>,
+    pub jobs: Arc<Jobs>,
     pub cuts: Vec<Cut>,
     pub mqtt: Vec<SocketAddr>,
     pub https: Vec<SocketAddr>,
@@ -88,11 +90,11 @@ async fn serve(
     ready: &mpsc::SyncSender<Result<Opened, Error>>,
 ) {
     let opened = open(config, foundation, clock, &stopping).await;
-    let (front_door, registry) = match opened {
+    let (front_door, registry, jobs) = match opened {
         Ok((front_door, opened)) => {
-            let registry = opened.registry.clone();
+            let (registry, jobs) = (opened.registry.clone(), opened.jobs.clone());
             drop(ready.send(Ok(opened)));
-            (front_door, registry)
+            (front_door, registry, jobs)
         }
         Err(error) => return drop(ready.send(Err(error))),
     };
@@ -104,6 +106,7 @@ async fn serve(
         }
     }
     front_door.close().await;
+    jobs.idle().await;
     registry.live().write_down();
 }
 
@@ -134,7 +137,7 @@ pub async fn open(
     };
     let notifier = Arc::new(Notifier::open(notifier, store.clone(), clock.clone()).await?);
     let found_at = found_at(&config.host_names);
-    let registry = Registry::open(&config.name, store, clock.clone())?;
+    let registry = Registry::open(&config.name, store.clone(), clock.clone())?;
     let registry = Arc::new(registry.telling(notifier.clone()));
     let rules = Arc::new(Rules {
         host_names: config.host_names,
@@ -142,6 +145,20 @@ pub async fn open(
         clock_skew: config.clock_skew,
     });
     let presence = Arc::new(Presence::new());
+    let jobs = Jobs::new(
+        JobConfig {
+            name: config.name.clone(),
+            folder: config.job_folder,
+            roots_pem: config.roots_pem,
+        },
+        store,
+        registry.clone(),
+        presence.clone(),
+        clock.clone(),
+        stopping.clone(),
+    );
+    jobs.recover().await?;
+    let jobs = Arc::new(jobs);
     let backend = DeviceDoor {
         rules: rules.clone(),
         registry: registry.clone(),
@@ -161,6 +178,7 @@ pub async fn open(
         registry: registry.clone(),
         notifier: notifier.clone(),
         log,
+        jobs: jobs.clone(),
         presence: presence.clone(),
         ledger: ledger.clone(),
         clock: clock.clone(),
@@ -193,6 +211,7 @@ pub async fn open(
     let opened = Opened {
         policies,
         registry,
+        jobs,
         cuts,
         mqtt: front_door.mqtt().to_vec(),
         https: front_door.https().to_vec(),

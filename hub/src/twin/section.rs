@@ -11,7 +11,9 @@ use super::stamps::{Mark, Stamps, without_nulls};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Section {
     pub version: u64,
+    #[serde(default)]
     pub values: Map<String, Value>,
+    #[serde(default)]
     stamps: Stamps,
 }
 
@@ -39,7 +41,11 @@ impl Section {
         kind.check_size(&values)?;
         let mark = mark(kind, Timestamp::NEVER, version);
         let stamps = match &given.metadata {
-            Some(metadata) => Stamps::brought(metadata, &values, mark),
+            Some(metadata) => {
+                let unwritten = values.is_empty() && metadata.get("$lastUpdatedVersion").is_none();
+                let version = mark.version.filter(|_| !unwritten);
+                Stamps::brought(metadata, &values, Mark { version, ..mark })
+            }
             None => Stamps::all(&values, mark),
         };
         Ok(Self {

@@ -14,6 +14,7 @@ use azimuth_clock::{Clock, ManualClock};
 use azimuth_hub::auth::Rules;
 use azimuth_hub::device::{DeviceDoor, Principal};
 use azimuth_hub::event::{Appender, Log, LogConfig};
+use azimuth_hub::job::{JobConfig, Jobs};
 use azimuth_hub::notification::{Notifier, NotifierConfig, Sources};
 use azimuth_hub::policies::Policies;
 use azimuth_hub::registry::Registry;
@@ -36,12 +37,12 @@ pub struct Desk {
     pub ledger: Arc<Ledger>,
     pub door: DeviceDoor,
     pub notifier: Arc<Notifier>,
-    pub log: Arc<Log>,
     pub appender: Appender,
+    pub jobs: Arc<Jobs>,
     pub stopping: CancellationToken,
     policies: Policies,
     router: axum::Router,
-    _folder: Folder,
+    folder: Folder,
 }
 
 pub struct Reply {
@@ -95,12 +96,26 @@ impl Desk {
         let registry = Registry::open("hub1", store.clone(), clock.clone()).unwrap();
         let registry = Arc::new(registry.telling(notifier.clone()));
         let stopping = CancellationToken::new();
+        let presence = Arc::new(Presence::new());
+        let jobs = Arc::new(Jobs::new(
+            JobConfig {
+                name: "hub1".into(),
+                folder: folder.0.join("jobs"),
+                roots_pem: authority_pem(),
+            },
+            store.clone(),
+            registry.clone(),
+            presence.clone(),
+            clock.clone(),
+            stopping.clone(),
+        ));
         let router = router(Rest {
             rules: rules.clone(),
             registry: registry.clone(),
             notifier: notifier.clone(),
-            log: log.clone(),
-            presence: Arc::new(Presence::new()),
+            log,
+            jobs: jobs.clone(),
+            presence,
             ledger: ledger.clone(),
             clock: clock.clone(),
             stopping: stopping.clone(),
@@ -123,13 +138,18 @@ impl Desk {
             ledger,
             door,
             notifier,
-            log,
             appender,
+            jobs,
             stopping,
             policies,
             router,
-            _folder: folder,
+            folder,
         }
+    }
+
+    /// Where jobs find `file:` containers.
+    pub fn job_folder(&self) -> std::path::PathBuf {
+        self.folder.0.join("jobs")
     }
 
     pub fn now(&self) -> SystemTime {
@@ -298,6 +318,17 @@ pub fn peer() -> Arc<Peer> {
         server_name: Some(HOST.into()),
         certificates: Vec::new(),
     })
+}
+
+/// Of an authority that all tests of a run share.
+fn authority_pem() -> String {
+    static PEM: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+    let made = PEM.get_or_init(|| {
+        let folder = Folder::new();
+        let authority = azimuth_certs::Authority::load_or_create(&folder.0, SystemTime::now());
+        authority.unwrap().certificate_pem().into()
+    });
+    made.clone()
 }
 
 /// A folder that goes when the test does.
