@@ -66,6 +66,11 @@ pub fn start_hub(
             },
             ..LogConfig::default()
         },
+        job_folder: section
+            .job_folder
+            .clone()
+            .unwrap_or_else(|| folder.join("jobs")),
+        roots_pem: authority.certificate_pem().into(),
         simulated_latency: config.regions.simulate_latency.then(|| regions(config)),
         ..HubConfig::new(&section.name, names, &section.region, folder, Arc::new(tls))
     };

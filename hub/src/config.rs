@@ -33,6 +33,10 @@ pub struct HubConfig {
     /// The longest silence of a connection, whatever keep-alive it announced.
     pub longest_silence: Duration,
     pub event_log: LogConfig,
+    /// Import and export jobs find `file:` containers below it.
+    pub job_folder: PathBuf,
+    /// The authority that is trusted beside those of the system where this hub is a client, PEM.
+    pub roots_pem: String,
     /// Makes clients wait as far from `region` as their addresses are; `None` is as fast as it goes.
     pub simulated_latency: Option<Regions>,
     pub limits: Limits,
@@ -60,6 +64,8 @@ impl HubConfig {
             name: name.into(),
             host_names,
             region: region.into(),
+            job_folder: folder.join("jobs"),
+            roots_pem: String::new(),
             folder,
             mqtt: Vec::new(),
             https: Vec::new(),

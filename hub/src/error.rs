@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use azimuth_wire::job::InvalidJob;
 use azimuth_wire::registry::InvalidBody;
 use azimuth_wire::registry::bulk::BulkResult;
 use azimuth_wire::twin::InvalidTwin;
@@ -62,6 +63,13 @@ pub enum Error {
     Body(#[from] InvalidBody),
     #[error("The body is larger than {0} bytes")]
     BodyTooLarge(usize),
+    #[error("job `{0}` was not found")]
+    JobNotFound(String),
+    #[error("an import or export job of this hub is under way; one at a time is possible")]
+    JobQuota,
+    /// Says nothing of the URI.
+    #[error("{0}")]
+    BlobContainer(String),
     #[error("{0}")]
     DeviceScope(&'static str),
     #[error("the api-version {}; known are 2016-11-14 to 2024-03-31, newer ones are served as the newest", given(.0))]
@@ -157,6 +165,9 @@ impl Error {
             Self::Body(InvalidBody::NotJson(_)) => ErrorCode::IotHubFormatError,
             Self::Body(_) => ErrorCode::ArgumentInvalid,
             Self::BodyTooLarge(_) => ErrorCode::MessageTooLarge,
+            Self::JobNotFound(_) => ErrorCode::JobNotFound,
+            Self::JobQuota => ErrorCode::JobQuotaExceeded,
+            Self::BlobContainer(_) => ErrorCode::BlobContainerValidationError,
             Self::DeviceScope(_) => ErrorCode::InvalidDeviceScope,
             Self::ApiVersion(_) => ErrorCode::InvalidProtocolVersion,
             Self::NotSimulated(_) => ErrorCode::FeatureNotSupported,
@@ -197,6 +208,9 @@ impl Error {
             Self::Bulk(_) => "bulk",
             Self::Argument(_) | Self::Body(_) => "invalid-argument",
             Self::BodyTooLarge(_) => "oversize",
+            Self::JobNotFound(_) => "unknown-job",
+            Self::JobQuota => "job-quota",
+            Self::BlobContainer(_) => "blob-container",
             Self::DeviceScope(_) => "device-scope",
             Self::ApiVersion(_) => "api-version",
             Self::NotSimulated(_) => "not-simulated",
@@ -210,6 +224,16 @@ impl Error {
             | Self::Ended
             | Self::Exposed(_)
             | Self::Partitions(_) => "start",
+        }
+    }
+}
+
+impl From<InvalidJob> for Error {
+    fn from(invalid: InvalidJob) -> Self {
+        match invalid {
+            InvalidJob::Body(body) => Self::Body(body),
+            InvalidJob::IdentityBased => Self::Argument(invalid.to_string()),
+            InvalidJob::Configurations => Self::NotSimulated(invalid.to_string()),
         }
     }
 }

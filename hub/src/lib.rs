@@ -5,14 +5,16 @@
 //! ```text
 //!  MQTT ── front door ── device ──┬─ auth (who may enter)      ┌─ registry ── store
 //!                                 ├─ event/intake ─► lane ─► event/store ─► event log
-//!  HTTPS ─ front door ── rest ────┴─ auth, registry (with twins), event log, refusals
+//!  HTTPS ─ front door ── rest ────┴─ auth, registry (with twins), event log, refusals, job ── blob
 //! ```
 
 pub mod auth;
+mod blob;
 pub mod config;
 pub mod device;
 pub mod error;
 pub mod event;
+pub mod job;
 mod keys;
 pub mod policies;
 pub mod query;

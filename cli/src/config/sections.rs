@@ -3,6 +3,7 @@
 //! What may not enter: how tables fit together, and what is done with them.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use azimuth_wire::IdScope;
 use azimuth_wire::connection_string::ConnectionString;
@@ -111,6 +112,8 @@ pub struct HubSection {
     /// Its share under evenly weighted allocation, 1 to 1000.
     #[serde(default = "one")]
     pub weight: u16,
+    /// Import and export jobs find `file:` containers below it [default: jobs in the hub's data folder]
+    pub job_folder: Option<PathBuf>,
 }
 
 /// An enrollment group with a symmetric key.
@@ -246,6 +249,7 @@ impl HubSection {
             listen: None,
             host_names: Vec::new(),
             weight: 1,
+            job_folder: None,
         };
         section.check()?;
         Ok(section)

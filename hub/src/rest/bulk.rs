@@ -69,7 +69,7 @@ impl Rest {
     }
 }
 
-async fn carry_out(
+pub(crate) async fn carry_out(
     registry: &Registry,
     presence: &Presence,
     item: BulkItem,
@@ -106,7 +106,7 @@ fn items(json: &[u8]) -> Result<Vec<Result<BulkItem, InvalidItem>>, Error> {
     }
 }
 
-fn refused(invalid: InvalidItem) -> BulkError {
+pub(crate) fn refused(invalid: InvalidItem) -> BulkError {
     let code = match &invalid.why {
         WhyInvalid::Body(_) | WhyInvalid::Id(_) => ErrorCode::ArgumentInvalid,
     };

@@ -6,6 +6,7 @@
 mod answer;
 mod bulk;
 mod events;
+mod jobs;
 mod lines;
 mod on_the_line;
 mod paths;
@@ -32,8 +33,10 @@ use self::twins::How;
 use crate::auth::Rules;
 use crate::error::Error;
 use crate::event::Log;
+use crate::job::Jobs;
 use crate::registry::Registry;
 
+pub(crate) use bulk::{carry_out, refused};
 use paths::Route;
 
 /// What the HTTPS side of a hub works with.
@@ -41,6 +44,7 @@ pub struct Rest {
     pub rules: Arc<Rules>,
     pub registry: Arc<Registry>,
     pub log: Arc<Log>,
+    pub jobs: Arc<Jobs>,
     pub presence: Arc<Presence>,
     pub ledger: Arc<Ledger>,
     pub clock: Arc<dyn Clock>,
@@ -143,6 +147,10 @@ impl Rest {
             (&Method::GET, Route::ServiceStatistics) => {
                 answer::json(&self.registry.service_statistics())
             }
+            (&Method::POST, Route::CreateJob) => self.create_job(body).await,
+            (&Method::GET, Route::Jobs) => self.list_jobs(),
+            (&Method::GET, Route::Job(id)) => self.read_job(&id),
+            (&Method::DELETE, Route::Job(id)) => self.cancel_job(&id).await,
             (&Method::GET, Route::Events) => self.events(query).await,
             (&Method::GET, Route::Refusals) => self.refusals(query),
             (_, Route::NotSimulated(what) | Route::DeviceSide(what)) => {
@@ -158,7 +166,7 @@ impl Rest {
         let error = &failure.error;
         let absent = matches!(
             error,
-            Error::DeviceNotFound(_) | Error::ModuleNotFound { .. }
+            Error::DeviceNotFound(_) | Error::ModuleNotFound { .. } | Error::JobNotFound(_)
         );
         if head.method == Method::GET && absent {
             return;

@@ -26,6 +26,12 @@ pub enum Route {
     DeviceStatistics,
     /// `/statistics/service`
     ServiceStatistics,
+    /// `/jobs/create`: an import or export.
+    CreateJob,
+    /// `/jobs`
+    Jobs,
+    /// `/jobs/{id}`
+    Job(String),
     /// `/azimuth/events`: of this simulator, not of Azure.
     Events,
     /// `/azimuth/refusals`: of this simulator, not of Azure.
@@ -81,7 +87,10 @@ impl Route {
             ["statistics", "service"] => Self::ServiceStatistics,
             ["twins", _] | ["twins", _, "modules", _] => Self::Twin(Named::of(segments)),
             ["twins", ..] => Self::NotSimulated("direct methods"),
-            ["jobs", ..] => Self::NotSimulated("jobs"),
+            ["jobs"] => Self::Jobs,
+            ["jobs", "create"] if method == Method::POST => Self::CreateJob,
+            ["jobs", "v2", ..] => Self::NotSimulated("scheduled jobs"),
+            ["jobs", _] => Self::Job(segments.get(1).cloned().unwrap_or_default()),
             ["configurations", ..] => Self::NotSimulated("configurations"),
             ["digitaltwins", ..] => Self::NotSimulated("digital twins"),
             ["messages", ..] => Self::NotSimulated("cloud-to-device messages"),
@@ -103,7 +112,9 @@ impl Route {
             | Self::Modules(_)
             | Self::DeviceStatistics
             | Self::ServiceStatistics => READ,
-            Self::Bulk => HubRights::RegistryWrite,
+            Self::Job(_) if *method == Method::DELETE => HubRights::RegistryWrite,
+            Self::Jobs | Self::Job(_) => READ,
+            Self::Bulk | Self::CreateJob => HubRights::RegistryWrite,
             Self::Twin(_) | Self::Query | Self::Events | Self::Refusals => {
                 HubRights::ServiceConnect
             }

@@ -15,6 +15,7 @@ use crate::device::DeviceDoor;
 use crate::error::Error;
 use crate::event::store::EventStore;
 use crate::event::{Appender, Cut, Log};
+use crate::job::{JobConfig, Jobs};
 use crate::policies::Policies;
 use crate::registry::Registry;
 use crate::rest::{self, Rest};
@@ -50,6 +51,7 @@ impl Foundation {
 pub struct Opened {
     pub policies: Policies,
     pub registry: Arc<Registry>,
+    pub jobs: Arc<Jobs>,
     pub cuts: Vec<Cut>,
     pub mqtt: Vec<SocketAddr>,
     pub https: Vec<SocketAddr>,
@@ -85,11 +87,11 @@ async fn serve(
     ready: &mpsc::SyncSender<Result<Opened, Error>>,
 ) {
     let opened = open(config, foundation, clock, &stopping).await;
-    let (front_door, registry) = match opened {
+    let (front_door, registry, jobs) = match opened {
         Ok((front_door, opened)) => {
-            let registry = opened.registry.clone();
+            let (registry, jobs) = (opened.registry.clone(), opened.jobs.clone());
             drop(ready.send(Ok(opened)));
-            (front_door, registry)
+            (front_door, registry, jobs)
         }
         Err(error) => return drop(ready.send(Err(error))),
     };
@@ -101,6 +103,7 @@ async fn serve(
         }
     }
     front_door.close().await;
+    jobs.idle().await;
     registry.live().write_down();
 }
 
@@ -120,7 +123,7 @@ pub async fn open(
     let partitions = config.event_log.partitions;
     let lanes = u8::try_from(partitions).map_err(|_| Error::Partitions(partitions))?;
     let policies = Policies::open(config.keys, &config.name, &*store).await?;
-    let registry = Arc::new(Registry::open(&config.name, store, clock.clone())?);
+    let registry = Arc::new(Registry::open(&config.name, store.clone(), clock.clone())?);
     let rules = Arc::new(Rules {
         host_names: config.host_names,
         policies: policies.clone(),
@@ -128,6 +131,20 @@ pub async fn open(
     });
     let presence = Arc::new(Presence::new());
     let ledger = Arc::new(Ledger::new(&config.name));
+    let jobs = Jobs::new(
+        JobConfig {
+            name: config.name.clone(),
+            folder: config.job_folder,
+            roots_pem: config.roots_pem,
+        },
+        store,
+        registry.clone(),
+        presence.clone(),
+        clock.clone(),
+        stopping.clone(),
+    );
+    jobs.recover().await?;
+    let jobs = Arc::new(jobs);
     let backend = DeviceDoor {
         rules: rules.clone(),
         registry: registry.clone(),
@@ -141,6 +158,7 @@ pub async fn open(
         rules,
         registry: registry.clone(),
         log,
+        jobs: jobs.clone(),
         presence: presence.clone(),
         ledger: ledger.clone(),
         clock: clock.clone(),
@@ -171,6 +189,7 @@ pub async fn open(
     let opened = Opened {
         policies,
         registry,
+        jobs,
         cuts,
         mqtt: front_door.mqtt().to_vec(),
         https: front_door.https().to_vec(),

@@ -12,6 +12,7 @@ use azimuth_clock::{Clock, ManualClock};
 use azimuth_hub::auth::Rules;
 use azimuth_hub::device::{DeviceDoor, Principal};
 use azimuth_hub::event::{Appender, Log, LogConfig};
+use azimuth_hub::job::{JobConfig, Jobs};
 use azimuth_hub::policies::Policies;
 use azimuth_hub::registry::Registry;
 use azimuth_hub::rest::{Rest, router};
@@ -33,10 +34,11 @@ pub struct Desk {
     pub ledger: Arc<Ledger>,
     pub door: DeviceDoor,
     pub appender: Appender,
+    pub jobs: Arc<Jobs>,
     pub stopping: CancellationToken,
     policies: Policies,
     router: axum::Router,
-    _folder: Folder,
+    folder: Folder,
 }
 
 pub struct Reply {
@@ -64,11 +66,25 @@ impl Desk {
         let registry = Arc::new(Registry::open("hub1", store.clone(), clock.clone()).unwrap());
         let ledger = Arc::new(Ledger::new("hub1"));
         let stopping = CancellationToken::new();
+        let presence = Arc::new(Presence::new());
+        let jobs = Arc::new(Jobs::new(
+            JobConfig {
+                name: "hub1".into(),
+                folder: folder.0.join("jobs"),
+                roots_pem: authority_pem(),
+            },
+            store.clone(),
+            registry.clone(),
+            presence.clone(),
+            clock.clone(),
+            stopping.clone(),
+        ));
         let router = router(Rest {
             rules: rules.clone(),
             registry: registry.clone(),
             log,
-            presence: Arc::new(Presence::new()),
+            jobs: jobs.clone(),
+            presence,
             ledger: ledger.clone(),
             clock: clock.clone(),
             stopping: stopping.clone(),
@@ -89,11 +105,17 @@ impl Desk {
             ledger,
             door,
             appender,
+            jobs,
             stopping,
             policies,
             router,
-            _folder: folder,
+            folder,
         }
+    }
+
+    /// Where jobs find `file:` containers.
+    pub fn job_folder(&self) -> std::path::PathBuf {
+        self.folder.0.join("jobs")
     }
 
     pub fn now(&self) -> SystemTime {
@@ -262,6 +284,17 @@ pub fn peer() -> Arc<Peer> {
         server_name: Some(HOST.into()),
         certificates: Vec::new(),
     })
+}
+
+/// Of an authority that all tests of a run share.
+fn authority_pem() -> String {
+    static PEM: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+    let made = PEM.get_or_init(|| {
+        let folder = Folder::new();
+        let authority = azimuth_certs::Authority::load_or_create(&folder.0, SystemTime::now());
+        authority.unwrap().certificate_pem().into()
+    });
+    made.clone()
 }
 
 /// A folder that goes when the test does.
