@@ -6,6 +6,7 @@
 mod answer;
 mod bulk;
 mod events;
+mod keys;
 mod lines;
 mod on_the_line;
 mod paths;
@@ -128,6 +129,7 @@ impl Rest {
             (&Method::DELETE, Route::Identity(named)) => self.delete(&named, &head.headers).await,
             (&Method::GET, Route::Modules(device)) => self.modules(&device),
             (&Method::POST, Route::Bulk) => self.bulk(body).await,
+            (&Method::POST, Route::RegenerateKeys) => self.regenerate_keys(body).await,
             (&Method::GET, Route::Twin(named)) => self.read_twin(&named),
             (&Method::PATCH, Route::Twin(named)) => {
                 self.write_twin(&named, &head.headers, body, How::Merge)
@@ -168,7 +170,7 @@ impl Rest {
         let refusal = match &failure.refusal {
             Some(refusal) => Refusal::clone(refusal),
             None => {
-                let answer = Answer::Http(code.status(), code.name().into());
+                let answer = Answer::Http(error.status(), code.name().into());
                 Refusal::new(error.kind(), answer, error.sentence())
             }
         };

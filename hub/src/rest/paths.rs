@@ -14,6 +14,8 @@ pub enum Route {
     Devices,
     /// `/devices`, many written at once
     Bulk,
+    /// `/devices/keys/regenerate`
+    RegenerateKeys,
     /// `/devices/{id}`, `/devices/{id}/modules/{id}`
     Identity(Named),
     /// `/devices/{id}/modules`
@@ -63,7 +65,7 @@ impl Route {
             ["devices", _] | ["devices", _, "modules", _] => Self::Identity(Named::of(segments)),
             ["devices", _, "modules"] => Self::Modules(Named::of(segments).device),
             ["devices", _, "modules", ..] => Self::DeviceSide("what an edge runtime asks"),
-            ["devices", "keys", "regenerate"] => Self::NotSimulated("key regeneration"),
+            ["devices", "keys", "regenerate"] => Self::RegenerateKeys,
             ["devices", _, "commands"] => Self::NotSimulated("cloud-to-device messages"),
             ["devices", _, "applyconfigurationcontent"] => Self::NotSimulated("configurations"),
             ["devices", _, "messages", "events"] => Self::DeviceSide("telemetry over HTTPS"),
@@ -101,7 +103,7 @@ impl Route {
             | Self::Modules(_)
             | Self::DeviceStatistics
             | Self::ServiceStatistics => READ,
-            Self::Bulk => HubRights::RegistryWrite,
+            Self::Bulk | Self::RegenerateKeys => HubRights::RegistryWrite,
             Self::Twin(_) | Self::Events | Self::Refusals => HubRights::ServiceConnect,
             Self::NotSimulated(_) | Self::DeviceSide(_) | Self::Unknown => HubRights::default(),
         }
