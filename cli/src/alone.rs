@@ -11,8 +11,8 @@ use clap::{Args, Subcommand};
 use crate::announce::{announce, unbound_lines, wait};
 use crate::certificates;
 use crate::config::{Allocation, Config, HubSection};
-use crate::device_identity::DeviceIdentity;
 use crate::dps;
+use crate::hub::HubCommand;
 use crate::linked_hub::LinkedHub;
 use crate::paste::{HubPaste, Paste, take_name};
 use crate::services::{
@@ -32,13 +32,6 @@ pub struct OneHub {
     place: Place,
     #[command(subcommand)]
     command: Option<HubCommand>,
-}
-
-/// What is done with a hub that runs instead of starting one.
-#[derive(Debug, Subcommand)]
-enum HubCommand {
-    /// List, show, disable and delete the devices of a hub
-    DeviceIdentity(DeviceIdentity),
 }
 
 /// Starts the Device Provisioning Service and serves until it is stopped; with a command, changes one that runs.
@@ -84,7 +77,7 @@ struct Place {
 impl OneHub {
     pub fn run(self, config: Config) -> anyhow::Result<ExitCode> {
         let mut section = match self.command {
-            Some(HubCommand::DeviceIdentity(command)) => return command.run(config),
+            Some(command) => return command.run(config),
             None => self.section(&config)?,
         };
         section.region = self.region.unwrap_or(section.region);

@@ -132,6 +132,11 @@ impl Open {
         &self.endpoint.label
     }
 
+    /// The name or address in its connection string.
+    pub fn host_name(&self) -> &str {
+        &self.endpoint.string.host_name
+    }
+
     /// One request; an answer of any status is an answer.
     pub async fn send(
         &self,

@@ -12,8 +12,9 @@ use azimuth_wire::percent;
 use clap::{ArgAction, Args, Subcommand};
 use reqwest::{Method, StatusCode};
 
+use crate::ask::{self, Ask};
 use crate::config::Config;
-use crate::dps::{self, Ask, Target};
+use crate::dps::Target;
 use crate::endpoint::Open;
 use crate::paste::Paste;
 
@@ -93,7 +94,7 @@ struct Traits {
 
 impl LinkedHub {
     pub fn run(self, config: Config) -> anyhow::Result<ExitCode> {
-        dps::run(self.done(&config))
+        ask::run(self.done(&config))
     }
 
     async fn done(self, config: &Config) -> anyhow::Result<ExitCode> {

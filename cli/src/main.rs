@@ -9,9 +9,9 @@ use clap::{Args, Parser, Subcommand};
 
 mod alone;
 mod announce;
+mod ask;
 mod certificates;
 mod config;
-mod device_identity;
 mod dps;
 mod endpoint;
 mod environment;
@@ -19,9 +19,12 @@ mod fleet;
 mod follow;
 mod health;
 mod hierarchy;
+mod hub;
 mod linked_hub;
+mod listing;
 mod live;
 mod logging;
+mod monitor;
 mod paste;
 mod services;
 mod tpm;
@@ -94,6 +97,8 @@ enum Command {
     Certs(certificates::Certs),
     /// Follow the telemetry of a hub
     Events(follow::Events),
+    /// Watch heartbeats: say which devices are late, and which are back
+    Monitor(monitor::Monitor),
     /// Show what was refused, and why
     Why(follow::Why),
     /// Ask whether a service is healthy: a device's message must go round
@@ -137,6 +142,7 @@ fn main() -> ExitCode {
             Command::Tpm(tpm) => tpm.run(),
             Command::Certs(certs) => certs.run(config),
             Command::Events(events) => events.run(config),
+            Command::Monitor(monitor) => monitor.run(config),
             Command::Why(why) => why.run(config),
             Command::Health(health) => health.run(config),
             Command::Env(env) => env.run(config),

@@ -9,6 +9,7 @@ use azimuth_wire::twin::InvalidTwin;
 use azimuth_wire::{ErrorCode, Identity as Name};
 
 use crate::event;
+use crate::query::InvalidQuery;
 
 /// Why a hub did not do what it was asked. Texts that clients see are Azure's own where known.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +47,11 @@ pub enum Error {
     ReportedVersion { present: u64, wanted: u64 },
     #[error(transparent)]
     Twin(#[from] InvalidTwin),
+    /// Azure tells clients of no query what is wrong with it.
+    #[error("BadRequest")]
+    Query(#[from] InvalidQuery),
+    #[error("BadRequest")]
+    NoQuery,
     #[error("the id `{0}` stands twice in the request")]
     DefinedTwice(String),
     /// The rest of the request was carried out.
@@ -129,6 +135,8 @@ impl Error {
             Self::ModulesShut { device, why } => format!(
                 "the device `{device}` {why}, so its modules can neither be read nor written"
             ),
+            Self::Query(invalid) => invalid.to_string(),
+            Self::NoQuery => "the body has no member `query`".into(),
             error => error.to_string(),
         }
     }
@@ -148,7 +156,8 @@ impl Error {
             | Self::StaleTwin(_)
             | Self::ReportedVersion { .. } => ErrorCode::PreconditionFailed,
             Self::Twin(InvalidTwin::Body(InvalidBody::NotJson(_))) => ErrorCode::IotHubFormatError,
-            Self::Twin(_) | Self::Argument(_) => ErrorCode::ArgumentInvalid,
+            Self::Twin(_) | Self::Argument(_) | Self::Query(_) => ErrorCode::ArgumentInvalid,
+            Self::NoQuery => ErrorCode::ArgumentNull,
             Self::DefinedTwice(_) => ErrorCode::DeviceDefinedMultipleTimes,
             Self::Bulk(_) => ErrorCode::BulkRegistryOperationFailure,
             Self::Regeneration(_) => ErrorCode::BulkRegenerateDeviceKeyOperationFailure,
@@ -204,6 +213,7 @@ impl Error {
             Self::ReportedVersion { .. } => "stale-reported-version",
             Self::Twin(InvalidTwin::Size { .. }) => "twin-size",
             Self::Twin(_) => "invalid-twin",
+            Self::Query(_) | Self::NoQuery => "invalid-query",
             Self::DefinedTwice(_) => "defined-twice",
             Self::Bulk(_) | Self::Regeneration(_) => "bulk",
             Self::Argument(_) | Self::Body(_) | Self::RegenerationBody(_) => "invalid-argument",

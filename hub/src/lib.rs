@@ -15,6 +15,7 @@ pub mod error;
 pub mod event;
 mod keys;
 pub mod policies;
+pub mod query;
 pub mod registry;
 pub mod rest;
 mod service;

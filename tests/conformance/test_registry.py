@@ -89,24 +89,24 @@ def test_a_disabled_or_deleted_device_is_thrown_off_the_line(simulator, registry
 
 def test_devices_of_a_hub_are_managed_from_the_command_line(simulator, registry, device):
     def row():
-        listed = simulator.command("hub", "device-identity", "list").splitlines()
+        listed = simulator.command("hub", "device", "list").splitlines()
         return next((line.split() for line in listed if line.startswith(device.id)), None)
     assert row()[:4] == [device.id, "enabled", "Disconnected", "sas"]
     line = Device(simulator.ca, device.hub, device.id, device.primary_key)
     eventually(lambda: row()[2] == "Connected")
-    listed = simulator.command("hub", "device-identity", "list", "--json")
+    listed = simulator.command("hub", "device", "list", "--json")
     assert device.id in listed and device.primary_key not in listed
-    assert device.primary_key not in simulator.command("hub", "device-identity", "show", device.id)
-    assert device.primary_key in simulator.command("hub", "device-identity", "show", device.id, "--json")
+    assert device.primary_key not in simulator.command("hub", "device", "show", device.id)
+    assert device.primary_key in simulator.command("hub", "device", "show", device.id, "--json")
 
-    said = simulator.command("hub", "device-identity", "update", device.id, "--status", "disabled")
+    said = simulator.command("hub", "device", "update", device.id, "--status", "disabled")
     assert f"{device.id} is disabled and cut off in contoso-east-hub" in said
     eventually(lambda: not line.ping())
     assert registry.get_device(device.id).status == "disabled"
-    simulator.command("hub", "device-identity", "update", device.id, "--status", "enabled")
+    simulator.command("hub", "device", "update", device.id, "--status", "enabled")
     Device(simulator.ca, device.hub, device.id, device.primary_key).close()
-    simulator.command("hub", "device-identity", "delete", device.id, "--hub", "contoso-east-hub")
+    simulator.command("hub", "device", "delete", device.id, "--hub", "contoso-east-hub")
     assert row() is None
-    words = [BINARY, "--data", str(simulator.folder / "data"), "hub", "device-identity", "delete", device.id]
+    words = [BINARY, "--data", str(simulator.folder / "data"), "hub", "device", "delete", device.id]
     done = subprocess.run(words, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 1 and "hub device-identity list" in done.stderr, done.stderr
+    assert done.returncode == 1 and "hub device list" in done.stderr, done.stderr

@@ -13,12 +13,13 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::attestation;
-use super::listing::{Table, cell};
-use super::{Ask, Target, path};
+use super::{Target, path};
+use crate::ask::{self, Ask};
 use crate::config::Config;
 use crate::endpoint::Open;
 use crate::follow::print_line;
 use crate::hierarchy::signer;
+use crate::listing::{Table, cell};
 
 /// Uploads, verifies, lists, shows and deletes the CA certificates that chains of devices lead to.
 #[derive(Debug, Args)]
@@ -91,7 +92,7 @@ enum CaCertificateCommand {
 
 impl CaCertificate {
     pub fn run(self, config: Config) -> anyhow::Result<ExitCode> {
-        super::run(self.done(&config))
+        ask::run(self.done(&config))
     }
 
     async fn done(self, config: &Config) -> anyhow::Result<ExitCode> {

@@ -15,12 +15,13 @@ use serde_json::{Value, json};
 
 use super::attestation::{certificate, enrolled};
 use super::identity::{Done, Fate, Hubs};
-use super::listing::Pages;
 use super::terms::writable;
 use super::way_back::{self, Shows};
-use super::{Ask, ENROLLMENTS, GROUPS, REGISTRATIONS, Target, path};
+use super::{ENROLLMENTS, GROUPS, REGISTRATIONS, Target, path};
+use crate::ask::{self, Ask};
 use crate::config::Config;
 use crate::endpoint::Open;
+use crate::listing::Pages;
 
 /// Takes a device, or all devices of a group, out of service: in the DPS and in the hub.
 ///
@@ -85,7 +86,7 @@ struct Count {
 
 impl Deprovision {
     pub fn run(self, config: Config) -> anyhow::Result<ExitCode> {
-        super::run(async {
+        ask::run(async {
             let leaf = match (&self.registration, &self.certificate) {
                 (Some(id), Some(file)) => Some(leaf_of(id, file)?),
                 _ => None,

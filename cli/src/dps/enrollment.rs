@@ -10,9 +10,10 @@ use serde_json::{Value, json};
 
 use super::attestation::DeviceProof;
 use super::entry::{Change, Kind, List, Named, Show};
-use super::listing::{self, Pages, cell};
-use super::{Ask, ENROLLMENTS, Target, path};
+use super::{ENROLLMENTS, Target, path};
+use crate::ask::{self, Ask};
 use crate::config::Config;
+use crate::listing::{self, Pages, cell};
 
 /// Creates, shows, lists, changes and deletes the entries of single devices.
 #[derive(Debug, Args)]
@@ -50,7 +51,7 @@ struct Individual {
 
 impl Enrollment {
     pub fn run(self, config: Config) -> anyhow::Result<ExitCode> {
-        super::run(self.done(&config))
+        ask::run(self.done(&config))
     }
 
     async fn done(self, config: &Config) -> anyhow::Result<ExitCode> {

@@ -8,10 +8,11 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::attestation::{self, Proof};
-use super::listing::cell;
+use super::path;
 use super::terms::{Terms, writable};
-use super::{Ask, path};
+use crate::ask::Ask;
 use crate::endpoint::Open;
+use crate::listing::cell;
 
 /// One of the two kinds of records.
 pub struct Kind {

@@ -4,7 +4,8 @@
 
 use serde_json::Value;
 
-use super::{Ask, Target, path};
+use super::{Target, path};
+use crate::ask::Ask;
 use crate::config::Config;
 
 /// What the DPS answers: a sentence first, then step by step; or JSON, whole.

@@ -12,9 +12,10 @@ use serde_json::Value;
 
 use super::attestation::GroupProof;
 use super::entry::{Change, Kind, List, Named, Show};
-use super::listing::{self, Pages, cell};
-use super::{Ask, GROUPS, Target, path};
+use super::{GROUPS, Target, path};
+use crate::ask::{self, Ask};
 use crate::config::Config;
+use crate::listing::{self, Pages, cell};
 
 /// Creates, shows, lists, changes and deletes the entries of many devices.
 #[derive(Debug, Args)]
@@ -82,7 +83,7 @@ impl Group {
             println!("{}", derived(key, registration)?);
             return Ok(ExitCode::SUCCESS);
         }
-        super::run(self.done(&config))
+        ask::run(self.done(&config))
     }
 
     async fn done(self, config: &Config) -> anyhow::Result<ExitCode> {

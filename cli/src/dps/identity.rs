@@ -8,7 +8,7 @@ use azimuth_wire::percent;
 use reqwest::Method;
 use serde_json::json;
 
-use super::Ask;
+use crate::ask::Ask;
 use crate::certificates;
 use crate::config::Config;
 use crate::endpoint::{Endpoint, Open};

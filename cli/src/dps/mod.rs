@@ -4,16 +4,15 @@
 //! about enrollments; the DPS has them.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use azimuth_wire::connection_string::ConnectionString;
 use azimuth_wire::percent;
 use clap::Args;
-use reqwest::header::HeaderMap;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
+use crate::ask::{self, Ask};
 use crate::config::Config;
 use crate::endpoint::{Endpoint, Open};
 use crate::paste::Paste;
@@ -26,7 +25,6 @@ mod entry;
 mod explained;
 mod group;
 mod identity;
-pub mod listing;
 mod registration;
 mod terms;
 mod way_back;
@@ -95,121 +93,6 @@ impl Target {
     }
 }
 
-/// Runs one command to its end.
-pub fn run(command: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(command)
-}
-
-/// What is asked of a service.
-#[derive(Debug)]
-pub struct Ask<'a> {
-    method: Method,
-    path: &'a str,
-    headers: &'a [(&'a str, &'a str)],
-    body: Option<Value>,
-    /// What to do next when it is refused with a status.
-    hints: &'a [(StatusCode, &'a str)],
-}
-
-/// What a service answered.
-#[derive(Debug)]
-pub struct Answer {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub body: Value,
-    text: String,
-}
-
-impl<'a> Ask<'a> {
-    pub fn new(method: Method, path: &'a str) -> Self {
-        Self {
-            method,
-            path,
-            headers: &[],
-            body: None,
-            hints: &[],
-        }
-    }
-
-    pub fn get(path: &'a str) -> Self {
-        Self::new(Method::GET, path)
-    }
-
-    pub fn headers(self, headers: &'a [(&'a str, &'a str)]) -> Self {
-        Self { headers, ..self }
-    }
-
-    pub fn body(self, body: Value) -> Self {
-        let body = Some(body);
-        Self { body, ..self }
-    }
-
-    pub fn hints(self, hints: &'a [(StatusCode, &'a str)]) -> Self {
-        Self { hints, ..self }
-    }
-
-    /// The answer; what the service refuses is an error in its own words, with the next step.
-    pub async fn of(self, service: &Open) -> anyhow::Result<Answer> {
-        let hints = self.hints;
-        let answer = self.answer(service).await?;
-        if answer.status.is_success() {
-            return Ok(answer);
-        }
-        bail!(answer.refusal(service, hints))
-    }
-
-    /// The answer, or nothing where the service knows no such record.
-    pub async fn find(self, service: &Open) -> anyhow::Result<Option<Value>> {
-        let hints = self.hints;
-        let answer = self.answer(service).await?;
-        match answer.status {
-            StatusCode::NOT_FOUND => Ok(None),
-            status if status.is_success() => Ok(Some(answer.body)),
-            _ => bail!(answer.refusal(service, hints)),
-        }
-    }
-
-    async fn answer(self, service: &Open) -> anyhow::Result<Answer> {
-        let sent = service.send(self.method, self.path, &[], self.headers, self.body);
-        let response = sent.await?;
-        let (status, headers) = (response.status(), response.headers().clone());
-        let text = response.text().await.context("the answer broke off")?;
-        Ok(Answer {
-            status,
-            headers,
-            body: serde_json::from_str(&text).unwrap_or_default(),
-            text,
-        })
-    }
-}
-
-impl Answer {
-    fn refusal(&self, service: &Open, hints: &[(StatusCode, &str)]) -> String {
-        // A DPS writes `message`, a hub `Message`.
-        let said = ["message", "Message"].iter();
-        let said = said.filter_map(|member| self.body[member].as_str()).next();
-        let hint = hints.iter().find(|(status, _)| *status == self.status);
-        let next = match (hint, self.status) {
-            (Some((_, hint)), _) => hint,
-            (None, StatusCode::UNAUTHORIZED) => "`azimuth why` says what was wrong.",
-            (None, StatusCode::PRECONDITION_FAILED) => {
-                "Somebody else changed it meanwhile; try again."
-            }
-            _ => "",
-        };
-        let message = said.unwrap_or(&self.text).trim();
-        let text = format!(
-            "{} answered {}: {message} {next}",
-            service.label(),
-            self.status
-        );
-        text.trim_end().into()
-    }
-}
-
 /// A record, with its keys where they are wanted.
 async fn shown(dps: &Open, path: &str, with_keys: bool, missing: &str) -> anyhow::Result<Value> {
     let hints = [(StatusCode::NOT_FOUND, missing)];
@@ -236,24 +119,12 @@ async fn delete(dps: &Open, path: &str, missing: &str) -> anyhow::Result<()> {
 }
 
 /// One record: whole as JSON, or the members that people ask for, one a line.
-pub fn print_record(record: &Value, as_json: bool, members: &[&str]) -> anyhow::Result<()> {
-    if as_json {
-        println!("{}", serde_json::to_string_pretty(record)?);
-        return Ok(());
-    }
-    for member in members {
-        match &record[member] {
-            Value::Null => {}
-            attestation if *member == "attestation" && attestation["type"] == "x509" => {
-                for (name, said) in attestation::lines(attestation) {
-                    println!("{name:<24}{said}");
-                }
-            }
-            Value::String(text) => println!("{member:<24}{text}"),
-            other => println!("{member:<24}{other}"),
-        }
-    }
-    Ok(())
+fn print_record(record: &Value, as_json: bool, members: &[&str]) -> anyhow::Result<()> {
+    let attestation = |member: &str, value: &Value| {
+        let x509 = member == "attestation" && value["type"] == "x509";
+        x509.then(|| attestation::lines(value))
+    };
+    ask::print_record(record, as_json, members, attestation)
 }
 
 /// The path of a record under a collection.

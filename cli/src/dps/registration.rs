@@ -8,9 +8,10 @@ use clap::{Args, Subcommand};
 use reqwest::StatusCode;
 use serde_json::Value;
 
-use super::listing::{self, Pages, cell};
-use super::{Ask, GROUPS, REGISTRATIONS, Target, path};
+use super::{GROUPS, REGISTRATIONS, Target, path};
+use crate::ask::{self, Ask};
 use crate::config::Config;
+use crate::listing::{self, Pages, cell};
 
 /// Lists, shows and deletes the records of devices that registered.
 #[derive(Debug, Args)]
@@ -51,7 +52,7 @@ enum RegistrationCommand {
 
 impl Registration {
     pub fn run(self, config: Config) -> anyhow::Result<ExitCode> {
-        super::run(self.done(&config))
+        ask::run(self.done(&config))
     }
 
     async fn done(self, config: &Config) -> anyhow::Result<ExitCode> {

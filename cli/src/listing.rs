@@ -1,4 +1,4 @@
-//! What a DPS holds many of, page after page: as columns, or as JSON.
+//! What a service holds many of, page after page: as columns, or as JSON.
 //!
 //! Written as it comes, so that a long list needs no memory. What may not enter: which columns.
 
@@ -7,7 +7,7 @@ use std::io::{Write, stdout};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::Ask;
+use crate::ask::Ask;
 use crate::endpoint::Open;
 use crate::follow::print_line;
 
@@ -15,29 +15,37 @@ use crate::follow::print_line;
 #[derive(Debug)]
 pub struct Pages {
     path: String,
+    query: String,
     /// `None` when the last page was read.
     token: Option<String>,
 }
 
 impl Pages {
+    /// Of all that stands under a path.
     pub fn of(path: String) -> Self {
+        Self::chosen(path, "SELECT *".into())
+    }
+
+    /// Of what a query chooses.
+    pub fn chosen(path: String, query: String) -> Self {
         Self {
             path,
+            query,
             token: Some(String::new()),
         }
     }
 
-    pub async fn next(&mut self, dps: &Open) -> anyhow::Result<Option<Vec<Value>>> {
+    pub async fn next(&mut self, service: &Open) -> anyhow::Result<Option<Vec<Value>>> {
         let Some(token) = self.token.take() else {
             return Ok(None);
         };
         let headers = [(CONTINUATION, token.as_str())];
         let headers = if token.is_empty() { &[][..] } else { &headers };
-        let query = json!({ "query": "SELECT *" });
+        let query = json!({ "query": self.query });
         let answer = Ask::new(Method::POST, &self.path)
             .headers(headers)
             .body(query)
-            .of(dps)
+            .of(service)
             .await?;
         let token = answer.headers.get(CONTINUATION);
         self.token = token
@@ -45,14 +53,14 @@ impl Pages {
             .map(str::to_owned);
         match answer.body {
             Value::Array(items) => Ok(Some(items)),
-            _ => anyhow::bail!("{} answered what is no list", dps.label()),
+            _ => anyhow::bail!("{} answered what is no list", service.label()),
         }
     }
 
     /// All that is left.
-    pub async fn all(mut self, dps: &Open) -> anyhow::Result<Vec<Value>> {
+    pub async fn all(mut self, service: &Open) -> anyhow::Result<Vec<Value>> {
         let mut all = Vec::new();
-        while let Some(page) = self.next(dps).await? {
+        while let Some(page) = self.next(service).await? {
             all.extend(page);
         }
         Ok(all)
@@ -61,62 +69,69 @@ impl Pages {
 
 /// Writes a list to the end: as a JSON array, or a row for each.
 pub async fn print<const N: usize>(
-    dps: &Open,
+    service: &Open,
     mut pages: Pages,
     as_json: bool,
     columns: [&str; N],
     row: fn(&Value) -> [String; N],
 ) -> anyhow::Result<()> {
     if as_json {
-        let mut before = "[\n";
-        while let Some(page) = pages.next(dps).await? {
-            for item in page {
-                // What comes next says whether a comma follows.
-                write!(
-                    stdout().lock(),
-                    "{before}{}",
-                    serde_json::to_string_pretty(&item)?
-                )?;
-                before = ",\n";
-            }
-        }
-        return print_line(if before == ",\n" { "\n]" } else { "[]" });
+        return print_json(service, pages).await;
     }
     let mut table = Table::of(columns);
-    while let Some(page) = pages.next(dps).await? {
+    while let Some(page) = pages.next(service).await? {
         let rows: Vec<_> = page.iter().map(row).collect();
         table.lines(&rows).iter().try_for_each(print_line)?;
     }
     Ok(())
 }
 
-/// Columns that only grow, so that later pages line up under earlier ones where they can.
-#[derive(Debug)]
-pub struct Table<const N: usize> {
-    head: Option<[String; N]>,
-    widths: [usize; N],
+/// Writes a list to the end as a JSON array.
+pub async fn print_json(service: &Open, mut pages: Pages) -> anyhow::Result<()> {
+    let mut before = "[\n";
+    while let Some(page) = pages.next(service).await? {
+        for item in page {
+            // What comes next says whether a comma follows.
+            write!(
+                stdout().lock(),
+                "{before}{}",
+                serde_json::to_string_pretty(&item)?
+            )?;
+            before = ",\n";
+        }
+    }
+    print_line(if before == ",\n" { "\n]" } else { "[]" })
 }
 
-impl<const N: usize> Table<N> {
-    pub fn of(columns: [&str; N]) -> Self {
+/// Columns that only grow, so that later pages line up under earlier ones where they can.
+#[derive(Debug)]
+pub struct Table {
+    head: Option<Vec<String>>,
+    widths: Vec<usize>,
+}
+
+impl Table {
+    pub fn of(columns: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        let head: Vec<String> = columns.into_iter().map(Into::into).collect();
         Self {
-            head: Some(columns.map(String::from)),
-            widths: [0; N],
+            widths: vec![0; head.len()],
+            head: Some(head),
         }
     }
 
     /// The next lines; the first ones begin with the head.
-    pub fn lines(&mut self, rows: &[[String; N]]) -> Vec<String> {
+    pub fn lines(&mut self, rows: &[impl AsRef<[String]>]) -> Vec<String> {
         let head = self.head.take();
-        let all: Vec<_> = head.iter().chain(rows).collect();
+        let head = head.iter().map(Vec::as_slice);
+        let all: Vec<_> = head.chain(rows.iter().map(AsRef::as_ref)).collect();
         for row in &all {
             for (width, cell) in self.widths.iter_mut().zip(row.iter()) {
                 *width = (*width).max(cell.chars().count());
             }
         }
-        let line = |row: &&[String; N]| {
-            let cells = row.iter().zip(self.widths);
-            let cells = cells.map(|(cell, width)| format!("{cell:width$}"));
+        let line = |row: &&[String]| {
+            let cells = row.iter().zip(&self.widths);
+            let cells = cells.map(|(cell, &width)| format!("{cell:width$}"));
             cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
         };
         all.iter().map(line).collect()
