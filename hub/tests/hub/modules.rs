@@ -324,6 +324,15 @@ async fn a_device_and_its_module_are_on_the_line_side_by_side() {
             .subscribe(who, filter, azimuth_broker::QoS::AtMostOnce);
         assert!(granted.is_err(), "{filter}");
     }
+    let own = "devices/d/modules/m/messages/devicebound/#";
+    let told = desk.door.unsubscribe(&module, "devices/d/#").err().unwrap();
+    assert!(told.sentence.contains(own), "{}", told.sentence);
+    for filter in [own, "devices/d/modules/m/#", "devices/d/modules/m/inputs/#"] {
+        let granted = desk
+            .door
+            .subscribe(&module, filter, azimuth_broker::QoS::AtMostOnce);
+        assert!(granted.is_ok(), "{filter}");
+    }
 }
 
 #[tokio::test]
