@@ -65,6 +65,8 @@ pub enum Error {
     RegenerationBody(#[from] InvalidRegeneration),
     #[error("{0}")]
     Argument(String),
+    #[error("this is not the code that a webhook was sent, or its 10 minutes are over")]
+    Validation,
     #[error(transparent)]
     Body(#[from] InvalidBody),
     #[error("The body is larger than {0} bytes")]
@@ -164,7 +166,9 @@ impl Error {
             | Self::StaleTwin(_)
             | Self::ReportedVersion { .. } => ErrorCode::PreconditionFailed,
             Self::Twin(InvalidTwin::Body(InvalidBody::NotJson(_))) => ErrorCode::IotHubFormatError,
-            Self::Twin(_) | Self::Argument(_) | Self::Query(_) => ErrorCode::ArgumentInvalid,
+            Self::Twin(_) | Self::Argument(_) | Self::Query(_) | Self::Validation => {
+                ErrorCode::ArgumentInvalid
+            }
             Self::NoQuery => ErrorCode::ArgumentNull,
             Self::DefinedTwice(_) => ErrorCode::DeviceDefinedMultipleTimes,
             Self::Bulk(_) => ErrorCode::BulkRegistryOperationFailure,
@@ -228,6 +232,7 @@ impl Error {
             Self::DefinedTwice(_) => "defined-twice",
             Self::Bulk(_) | Self::Regeneration(_) => "bulk",
             Self::Argument(_) | Self::Body(_) | Self::RegenerationBody(_) => "invalid-argument",
+            Self::Validation => "webhook-validation",
             Self::BodyTooLarge(_) => "oversize",
             Self::JobNotFound(_) => "unknown-job",
             Self::JobQuota => "job-quota",

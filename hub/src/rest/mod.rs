@@ -5,6 +5,7 @@
 
 mod answer;
 mod bulk;
+mod event_subscriptions;
 mod events;
 mod jobs;
 mod keys;
@@ -35,6 +36,7 @@ use crate::auth::Rules;
 use crate::error::Error;
 use crate::event::Log;
 use crate::job::Jobs;
+use crate::notification::Notifier;
 use crate::registry::Registry;
 
 pub(crate) use bulk::{carry_out, refused};
@@ -44,6 +46,7 @@ use paths::Route;
 pub struct Rest {
     pub rules: Arc<Rules>,
     pub registry: Arc<Registry>,
+    pub notifier: Arc<Notifier>,
     pub log: Arc<Log>,
     pub jobs: Arc<Jobs>,
     pub presence: Arc<Presence>,
@@ -97,6 +100,9 @@ impl Rest {
         let route = Route::of(&head.method, &segments);
         if let Route::DeviceSide(what) = route {
             return Err(Error::NotSimulated(what.into()).into());
+        }
+        if let (&Method::GET, Route::Validation(name)) = (&head.method, &route) {
+            return Ok(self.validate(name, head.uri.query())?);
         }
         let who = self.authorize(head, &segments.join("/"), &route)?;
         let served = self.dispatch(head, body, route).await;
@@ -155,6 +161,7 @@ impl Rest {
             (&Method::DELETE, Route::Job(id)) => self.cancel_job(&id).await,
             (&Method::GET, Route::Events) => self.events(query).await,
             (&Method::GET, Route::Refusals) => self.refusals(query),
+            (&Method::GET, Route::EventSubscriptions) => self.event_subscriptions(),
             (_, Route::NotSimulated(what) | Route::DeviceSide(what)) => {
                 Err(Error::NotSimulated(what.into()))
             }

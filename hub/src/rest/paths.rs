@@ -38,6 +38,10 @@ pub enum Route {
     Events,
     /// `/azimuth/refusals`: of this simulator, not of Azure.
     Refusals,
+    /// `/azimuth/eventSubscriptions`: of this simulator, not of Azure.
+    EventSubscriptions,
+    /// `/azimuth/eventSubscriptions/{name}/validate`: opened by hand with the code that a webhook was sent.
+    Validation(String),
     /// A path of Azure's that a service asks and this hub does not serve.
     NotSimulated(&'static str),
     /// … that a device asks, with a token that is no policy's.
@@ -98,6 +102,8 @@ impl Route {
             ["messages", ..] => Self::NotSimulated("cloud-to-device messages"),
             ["azimuth", "events"] => Self::Events,
             ["azimuth", "refusals"] => Self::Refusals,
+            ["azimuth", "eventsubscriptions"] => Self::EventSubscriptions,
+            ["azimuth", "eventsubscriptions", name, "validate"] => Self::Validation(name.into()),
             _ => Self::Unknown,
         }
     }
@@ -117,16 +123,23 @@ impl Route {
             Self::Job(_) if *method == Method::DELETE => HubRights::RegistryWrite,
             Self::Jobs | Self::Job(_) => READ,
             Self::Bulk | Self::CreateJob | Self::RegenerateKeys => HubRights::RegistryWrite,
-            Self::Twin(_) | Self::Query | Self::Events | Self::Refusals => {
-                HubRights::ServiceConnect
+            Self::Twin(_)
+            | Self::Query
+            | Self::Events
+            | Self::Refusals
+            | Self::EventSubscriptions => HubRights::ServiceConnect,
+            Self::Validation(_) | Self::NotSimulated(_) | Self::DeviceSide(_) | Self::Unknown => {
+                HubRights::default()
             }
-            Self::NotSimulated(_) | Self::DeviceSide(_) | Self::Unknown => HubRights::default(),
         }
     }
 
     /// Whether the query must have an api-version.
     pub fn is_azures(&self) -> bool {
-        !matches!(self, Self::Events | Self::Refusals)
+        !matches!(
+            self,
+            Self::Events | Self::Refusals | Self::EventSubscriptions | Self::Validation(_)
+        )
     }
 }
 

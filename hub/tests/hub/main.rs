@@ -13,6 +13,7 @@ mod keys;
 mod lines;
 mod messages;
 mod modules;
+mod notifications;
 mod preconditions;
 mod query;
 mod refusals;
