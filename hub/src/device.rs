@@ -19,7 +19,7 @@ use azimuth_wire::registry::ConnectionState;
 use azimuth_wire::topic::hub::{DeviceTopic, Interests, InvalidTopic};
 use azimuth_wire::{Identity, ModuleId};
 
-use crate::auth::{Entry, Rules};
+use crate::auth::{Entry, Rules, resource};
 use crate::event::intake::{self, Flags, Oversize, Sender};
 use crate::event::partition_for;
 use crate::notification::Notifier;
@@ -284,8 +284,9 @@ fn known_filter(identity: &Identity, filter: &str) -> Result<Interests, Refusal>
         return Ok(interests);
     }
     let shown: String = filter.chars().take(200).collect();
+    let own = resource(identity);
     let sentence = format!(
-        "`{shown}` is not a filter of `{identity}`; a hub knows `devices/{identity}/messages/devicebound/#`, \
+        "`{shown}` is not a filter of `{identity}`; a hub knows `{own}/messages/devicebound/#`, \
          `$iothub/twin/res/#`, `$iothub/twin/PATCH/properties/desired/#`, `$iothub/methods/POST/#` and `#`"
     );
     Err(Refusal::new("unknown-filter", Answer::Close, sentence).fact("filter", shown))

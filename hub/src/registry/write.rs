@@ -6,11 +6,13 @@
 use azimuth_storage::{Change, Expect};
 use azimuth_wire::Identity as Name;
 use azimuth_wire::etag::IfMatch;
+use azimuth_wire::registry::regeneration::PolicyKey;
 use azimuth_wire::registry::{IdentityBody, Status};
 use azimuth_wire::twin::TwinBody;
 
 use super::{Identity, Live, Registry, Shown, key, scope, twins};
 use crate::error::Error;
+use crate::keys;
 use crate::twin::DesiredChange;
 
 /// What a write did beside being stored.
@@ -80,6 +82,23 @@ impl Registry {
                 gone: self.forget(&kin.gone),
                 desired,
             });
+        }
+    }
+
+    /// Gives an identity new keys.
+    pub async fn rekey(&self, name: &Name, which: PolicyKey) -> Result<Identity, Error> {
+        loop {
+            let present = self.load(name)?;
+            let (document, before) = present.ok_or_else(|| Error::not_found(name))?;
+            let after = before.rekeyed(which, keys::random)?;
+            let expect = Expect::Version(document.version);
+            let json = serde_json::to_vec(&after)?;
+            if self
+                .commit(vec![Change::put(key(name), expect, json)])
+                .await?
+            {
+                return Ok(after);
+            }
         }
     }
 

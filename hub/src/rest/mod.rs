@@ -8,6 +8,7 @@ mod bulk;
 mod event_subscriptions;
 mod events;
 mod jobs;
+mod keys;
 mod lines;
 mod on_the_line;
 mod paths;
@@ -139,6 +140,7 @@ impl Rest {
             (&Method::DELETE, Route::Identity(named)) => self.delete(&named, &head.headers).await,
             (&Method::GET, Route::Modules(device)) => self.modules(&device),
             (&Method::POST, Route::Bulk) => self.bulk(body).await,
+            (&Method::POST, Route::RegenerateKeys) => self.regenerate_keys(body).await,
             (&Method::POST, Route::Query) => self.query(&head.headers, body).await,
             (&Method::GET, Route::Twin(named)) => self.read_twin(&named),
             (&Method::PATCH, Route::Twin(named)) => {
@@ -185,7 +187,7 @@ impl Rest {
         let refusal = match &failure.refusal {
             Some(refusal) => Refusal::clone(refusal),
             None => {
-                let answer = Answer::Http(code.status(), code.name().into());
+                let answer = Answer::Http(error.status(), code.name().into());
                 Refusal::new(error.kind(), answer, error.sentence())
             }
         };

@@ -182,11 +182,22 @@ impl Desk {
         headers: &[(&str, String)],
         body: &str,
     ) -> Reply {
+        self.send(method, path, headers, Body::from(body.to_owned()))
+            .await
+    }
+
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, String)],
+        body: Body,
+    ) -> Reply {
         let mut request = Request::builder().method(method).uri(path);
         for (name, value) in headers {
             request = request.header(*name, value);
         }
-        let mut request = request.body(Body::from(body.to_owned())).unwrap();
+        let mut request = request.body(body).unwrap();
         request.extensions_mut().insert(peer());
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (head, body) = response.into_parts();

@@ -1,12 +1,15 @@
 //! The hub through its two doors, without sockets, in made-up time.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
+mod at_once;
+mod bad_bodies;
 mod bulk;
 mod certificates;
 mod desk;
 mod device_tokens;
 mod edge;
 mod jobs;
+mod keys;
 mod lines;
 mod messages;
 mod modules;
