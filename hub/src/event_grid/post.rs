@@ -198,7 +198,7 @@ impl Post {
             event_types: types.map(|kind| kind.name()).collect(),
             state: phase.name(),
             why,
-            queued: state.queue.len(),
+            queued: state.queue.count(),
             delivered: state.delivered,
             dead_lettered: state.dead_lettered,
             dropped: state.dropped,
