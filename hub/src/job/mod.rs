@@ -11,7 +11,7 @@
 
 mod desk;
 mod export;
-mod export_line;
+pub mod export_line;
 mod import;
 pub mod import_line;
 pub mod lines;
