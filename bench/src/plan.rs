@@ -27,6 +27,9 @@ pub struct Plan {
     pub patience: Duration,
     /// Enrollments, and registrations, that a store holds.
     pub stored: usize,
+    /// Identities with twins that a hub holds, and those that are queried.
+    pub identities: usize,
+    pub twins: usize,
     /// Idle devices of the scale scenario, and the connects timed beside them.
     pub crowd: usize,
     pub crowd_connects: usize,
@@ -56,6 +59,8 @@ impl Plan {
             patient: 300,
             patience: Duration::from_millis(200),
             stored: 200_000,
+            identities: 1_000_000,
+            twins: 100_000,
             crowd: 15_000,
             crowd_connects: 2_000,
             intruders: 200,
@@ -79,6 +84,8 @@ impl Plan {
             hasty: 10,
             patient: 20,
             stored: 500,
+            identities: 2_000,
+            twins: 1_000,
             crowd: 500,
             crowd_connects: 100,
             intruders: 20,

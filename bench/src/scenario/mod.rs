@@ -4,10 +4,13 @@ mod connect;
 mod enrollments;
 mod intruders;
 mod monitor;
+mod query;
 mod registration;
+mod registry;
 mod round_trip;
 mod scale;
 mod start_up;
+mod storm;
 mod telemetry;
 
 use std::time::Duration;
@@ -32,6 +35,12 @@ pub enum Scenario {
     Registration,
     /// Registrations beside 200,000 enrollments and registrations, and while they are listed
     Enrollments,
+    /// Identities created and read, and a million of them with twins: cost, memory, start
+    Registry,
+    /// Queries over 100,000 twins
+    Query,
+    /// 15,000 known devices connect to a hub that holds a million
+    Storm,
     /// The cost of a message and of a connect beside 15,000 idle devices
     Scale,
     /// Connects beside clients that never finish theirs
@@ -43,7 +52,7 @@ pub enum Scenario {
 }
 
 impl Scenario {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::StartUp,
         Self::Connect,
         Self::Telemetry,
@@ -51,6 +60,9 @@ impl Scenario {
         Self::RoundTrip,
         Self::Registration,
         Self::Enrollments,
+        Self::Registry,
+        Self::Query,
+        Self::Storm,
         Self::Intruders,
         Self::Scale,
         Self::Monitor,
@@ -64,6 +76,9 @@ impl Scenario {
             Self::RoundTrip => "round-trip",
             Self::Registration => "registration",
             Self::Enrollments => "enrollments",
+            Self::Registry => "registry",
+            Self::Query => "query",
+            Self::Storm => "storm",
             Self::Scale => "scale",
             Self::Intruders => "intruders",
             Self::StartUp => "start-up",
@@ -73,7 +88,15 @@ impl Scenario {
 
     /// Whether there is anything of this kind to measure on that server.
     pub fn concerns(self, kind: Kind) -> bool {
-        let azimuth_alone = matches!(self, Self::Registration | Self::Enrollments | Self::Monitor);
+        let azimuth_alone = matches!(
+            self,
+            Self::Registration
+                | Self::Enrollments
+                | Self::Registry
+                | Self::Query
+                | Self::Storm
+                | Self::Monitor
+        );
         !(azimuth_alone && kind == Kind::Mosquitto)
     }
 
@@ -81,7 +104,8 @@ impl Scenario {
     pub fn limit(self) -> Duration {
         let minutes = match self {
             // The first one fills a store.
-            Self::Enrollments => 20,
+            Self::Enrollments | Self::Registry | Self::Storm => 20,
+            Self::Query => 10,
             _ => 3,
         };
         Duration::from_secs(60 * minutes)
@@ -95,6 +119,9 @@ impl Scenario {
             Self::RoundTrip => round_trip::run(lab, kind).await,
             Self::Registration => registration::run(lab).await,
             Self::Enrollments => enrollments::run(lab).await,
+            Self::Registry => registry::run(lab).await,
+            Self::Query => query::run(lab).await,
+            Self::Storm => storm::run(lab).await,
             Self::Scale => scale::run(lab, kind).await,
             Self::Intruders => intruders::run(lab, kind).await,
             Self::StartUp => start_up::run(lab, kind).await,
