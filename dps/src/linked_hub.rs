@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use azimuth_clock::Clock;
+use azimuth_webhook::deepest;
 use azimuth_wire::registry::Status;
 use azimuth_wire::time::unix_seconds;
 use azimuth_wire::{DeviceId, SymmetricKey, percent, sas};
@@ -417,20 +418,6 @@ impl Authentication {
                     })
             }
         }
-    }
-}
-
-/// The last cause says most: a refused connection, an unknown name, a certificate.
-pub fn deepest(error: &reqwest::Error) -> &(dyn std::error::Error + 'static) {
-    let mut cause: &(dyn std::error::Error + 'static) = error;
-    loop {
-        let deeper = match cause.downcast_ref::<std::io::Error>() {
-            // The source of an `io::Error` is that of the error within, and not that error.
-            Some(io) => io.get_ref().map(|within| within as _),
-            None => cause.source(),
-        };
-        let Some(deeper) = deeper else { return cause };
-        cause = deeper;
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use azimuth_wire::job::InvalidJob;
 use azimuth_wire::registry::InvalidBody;
 use azimuth_wire::registry::bulk::BulkResult;
 use azimuth_wire::registry::regeneration::{InvalidRegeneration, Regeneration};
@@ -64,10 +65,19 @@ pub enum Error {
     RegenerationBody(#[from] InvalidRegeneration),
     #[error("{0}")]
     Argument(String),
+    #[error("this is not the code that a webhook was sent, or its 10 minutes are over")]
+    Validation,
     #[error(transparent)]
     Body(#[from] InvalidBody),
     #[error("The body is larger than {0} bytes")]
     BodyTooLarge(usize),
+    #[error("job `{0}` was not found")]
+    JobNotFound(String),
+    #[error("an import or export job of this hub is under way; one at a time is possible")]
+    JobQuota,
+    /// Says nothing of the URI.
+    #[error("{0}")]
+    BlobContainer(String),
     #[error("{0}")]
     DeviceScope(&'static str),
     #[error("the api-version {}; known are 2016-11-14 to 2024-03-31, newer ones are served as the newest", given(.0))]
@@ -156,7 +166,9 @@ impl Error {
             | Self::StaleTwin(_)
             | Self::ReportedVersion { .. } => ErrorCode::PreconditionFailed,
             Self::Twin(InvalidTwin::Body(InvalidBody::NotJson(_))) => ErrorCode::IotHubFormatError,
-            Self::Twin(_) | Self::Argument(_) | Self::Query(_) => ErrorCode::ArgumentInvalid,
+            Self::Twin(_) | Self::Argument(_) | Self::Query(_) | Self::Validation => {
+                ErrorCode::ArgumentInvalid
+            }
             Self::NoQuery => ErrorCode::ArgumentNull,
             Self::DefinedTwice(_) => ErrorCode::DeviceDefinedMultipleTimes,
             Self::Bulk(_) => ErrorCode::BulkRegistryOperationFailure,
@@ -169,6 +181,9 @@ impl Error {
             Self::Body(InvalidBody::NotJson(_)) => ErrorCode::IotHubFormatError,
             Self::Body(_) => ErrorCode::ArgumentInvalid,
             Self::BodyTooLarge(_) => ErrorCode::MessageTooLarge,
+            Self::JobNotFound(_) => ErrorCode::JobNotFound,
+            Self::JobQuota => ErrorCode::JobQuotaExceeded,
+            Self::BlobContainer(_) => ErrorCode::BlobContainerValidationError,
             Self::DeviceScope(_) => ErrorCode::InvalidDeviceScope,
             Self::ApiVersion(_) => ErrorCode::InvalidProtocolVersion,
             Self::NotSimulated(_) => ErrorCode::FeatureNotSupported,
@@ -217,7 +232,11 @@ impl Error {
             Self::DefinedTwice(_) => "defined-twice",
             Self::Bulk(_) | Self::Regeneration(_) => "bulk",
             Self::Argument(_) | Self::Body(_) | Self::RegenerationBody(_) => "invalid-argument",
+            Self::Validation => "webhook-validation",
             Self::BodyTooLarge(_) => "oversize",
+            Self::JobNotFound(_) => "unknown-job",
+            Self::JobQuota => "job-quota",
+            Self::BlobContainer(_) => "blob-container",
             Self::DeviceScope(_) => "device-scope",
             Self::ApiVersion(_) => "api-version",
             Self::NotSimulated(_) => "not-simulated",
@@ -231,6 +250,16 @@ impl Error {
             | Self::Ended
             | Self::Exposed(_)
             | Self::Partitions(_) => "start",
+        }
+    }
+}
+
+impl From<InvalidJob> for Error {
+    fn from(invalid: InvalidJob) -> Self {
+        match invalid {
+            InvalidJob::Body(body) => Self::Body(body),
+            InvalidJob::IdentityBased => Self::Argument(invalid.to_string()),
+            InvalidJob::Configurations => Self::NotSimulated(invalid.to_string()),
         }
     }
 }

@@ -224,8 +224,11 @@ impl Identity {
         };
         let mut body = body;
         if body.iot_edge {
-            // What a client says of the scope of a new edge device is passed over.
-            body.device_scope = None;
+            // What a client says of the scope of a new edge device is passed over, but for one that it had in
+            // another hub: other devices name it.
+            let said = body.device_scope.take();
+            body.device_scope =
+                said.filter(|said| scope::device_of(said).as_ref() == Some(&name.device));
         }
         blank.replaced(body, fresh, is_edge)
     }

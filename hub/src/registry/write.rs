@@ -69,7 +69,10 @@ impl Registry {
             changes.extend(twin);
             let kin = self.kin(before, &after)?;
             changes.extend(kin.changes);
-            if !self.commit(changes).await? {
+            let mut made = Vec::from_iter(before.is_none().then_some(&after));
+            made.extend(&kin.made);
+            let told = self.told(&made, content, &kin.gone)?;
+            if !self.commit_told(changes, told).await? {
                 continue;
             }
             self.count(before, Some(&after));
@@ -118,10 +121,11 @@ impl Registry {
                 let expect = Expect::Version(document.version);
                 changes.extend(Self::removed(identity, expect));
             }
-            if !self.commit(changes).await? {
+            let gone: Vec<_> = leaving.into_iter().map(|(_, identity)| identity).collect();
+            let told = self.told(&[], &TwinBody::default(), &gone)?;
+            if !self.commit_told(changes, told).await? {
                 continue;
             }
-            let gone: Vec<_> = leaving.into_iter().map(|(_, identity)| identity).collect();
             for identity in &gone {
                 self.count(Some(identity), None);
             }

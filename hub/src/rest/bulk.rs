@@ -69,7 +69,7 @@ impl Rest {
     }
 }
 
-async fn carry_out(
+pub(crate) async fn carry_out(
     registry: &Registry,
     presence: &Presence,
     item: BulkItem,
@@ -116,7 +116,7 @@ pub(super) fn check_once<'a>(mut names: impl Iterator<Item = &'a Name>) -> Resul
     }
 }
 
-fn refused(invalid: InvalidItem) -> BulkError {
+pub(crate) fn refused(invalid: InvalidItem) -> BulkError {
     BulkError {
         device_id: invalid.id,
         module_id: invalid.module,

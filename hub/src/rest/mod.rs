@@ -5,7 +5,9 @@
 
 mod answer;
 mod bulk;
+mod event_subscriptions;
 mod events;
+mod jobs;
 mod keys;
 mod lines;
 mod on_the_line;
@@ -33,15 +35,20 @@ use self::twins::How;
 use crate::auth::Rules;
 use crate::error::Error;
 use crate::event::Log;
+use crate::job::Jobs;
+use crate::notification::Notifier;
 use crate::registry::Registry;
 
+pub(crate) use bulk::{carry_out, refused};
 use paths::Route;
 
 /// What the HTTPS side of a hub works with.
 pub struct Rest {
     pub rules: Arc<Rules>,
     pub registry: Arc<Registry>,
+    pub notifier: Arc<Notifier>,
     pub log: Arc<Log>,
+    pub jobs: Arc<Jobs>,
     pub presence: Arc<Presence>,
     pub ledger: Arc<Ledger>,
     pub clock: Arc<dyn Clock>,
@@ -94,6 +101,9 @@ impl Rest {
         if let Route::DeviceSide(what) = route {
             return Err(Error::NotSimulated(what.into()).into());
         }
+        if let (&Method::GET, Route::Validation(name)) = (&head.method, &route) {
+            return Ok(self.validate(name, head.uri.query())?);
+        }
         let who = self.authorize(head, &segments.join("/"), &route)?;
         let served = self.dispatch(head, body, route).await;
         served.map_err(|error| Failure {
@@ -145,8 +155,13 @@ impl Rest {
             (&Method::GET, Route::ServiceStatistics) => {
                 answer::json(&self.registry.service_statistics())
             }
+            (&Method::POST, Route::CreateJob) => self.create_job(body).await,
+            (&Method::GET, Route::Jobs) => self.list_jobs(),
+            (&Method::GET, Route::Job(id)) => self.read_job(&id),
+            (&Method::DELETE, Route::Job(id)) => self.cancel_job(&id).await,
             (&Method::GET, Route::Events) => self.events(query).await,
             (&Method::GET, Route::Refusals) => self.refusals(query),
+            (&Method::GET, Route::EventSubscriptions) => self.event_subscriptions(),
             (_, Route::NotSimulated(what) | Route::DeviceSide(what)) => {
                 Err(Error::NotSimulated(what.into()))
             }
@@ -160,7 +175,7 @@ impl Rest {
         let error = &failure.error;
         let absent = matches!(
             error,
-            Error::DeviceNotFound(_) | Error::ModuleNotFound { .. }
+            Error::DeviceNotFound(_) | Error::ModuleNotFound { .. } | Error::JobNotFound(_)
         );
         if head.method == Method::GET && absent {
             return;

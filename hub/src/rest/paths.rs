@@ -28,10 +28,20 @@ pub enum Route {
     DeviceStatistics,
     /// `/statistics/service`
     ServiceStatistics,
+    /// `/jobs/create`: an import or export.
+    CreateJob,
+    /// `/jobs`
+    Jobs,
+    /// `/jobs/{id}`
+    Job(String),
     /// `/azimuth/events`: of this simulator, not of Azure.
     Events,
     /// `/azimuth/refusals`: of this simulator, not of Azure.
     Refusals,
+    /// `/azimuth/eventSubscriptions`: of this simulator, not of Azure.
+    EventSubscriptions,
+    /// `/azimuth/eventSubscriptions/{name}/validate`: opened by hand with the code that a webhook was sent.
+    Validation(String),
     /// A path of Azure's that a service asks and this hub does not serve.
     NotSimulated(&'static str),
     /// … that a device asks, with a token that is no policy's.
@@ -83,12 +93,17 @@ impl Route {
             ["statistics", "service"] => Self::ServiceStatistics,
             ["twins", _] | ["twins", _, "modules", _] => Self::Twin(Named::of(segments)),
             ["twins", ..] => Self::NotSimulated("direct methods"),
-            ["jobs", ..] => Self::NotSimulated("jobs"),
+            ["jobs"] => Self::Jobs,
+            ["jobs", "create"] if method == Method::POST => Self::CreateJob,
+            ["jobs", "v2", ..] => Self::NotSimulated("scheduled jobs"),
+            ["jobs", _] => Self::Job(segments.get(1).cloned().unwrap_or_default()),
             ["configurations", ..] => Self::NotSimulated("configurations"),
             ["digitaltwins", ..] => Self::NotSimulated("digital twins"),
             ["messages", ..] => Self::NotSimulated("cloud-to-device messages"),
             ["azimuth", "events"] => Self::Events,
             ["azimuth", "refusals"] => Self::Refusals,
+            ["azimuth", "eventsubscriptions"] => Self::EventSubscriptions,
+            ["azimuth", "eventsubscriptions", name, "validate"] => Self::Validation(name.into()),
             _ => Self::Unknown,
         }
     }
@@ -105,17 +120,26 @@ impl Route {
             | Self::Modules(_)
             | Self::DeviceStatistics
             | Self::ServiceStatistics => READ,
-            Self::Bulk | Self::RegenerateKeys => HubRights::RegistryWrite,
-            Self::Twin(_) | Self::Query | Self::Events | Self::Refusals => {
-                HubRights::ServiceConnect
+            Self::Job(_) if *method == Method::DELETE => HubRights::RegistryWrite,
+            Self::Jobs | Self::Job(_) => READ,
+            Self::Bulk | Self::CreateJob | Self::RegenerateKeys => HubRights::RegistryWrite,
+            Self::Twin(_)
+            | Self::Query
+            | Self::Events
+            | Self::Refusals
+            | Self::EventSubscriptions => HubRights::ServiceConnect,
+            Self::Validation(_) | Self::NotSimulated(_) | Self::DeviceSide(_) | Self::Unknown => {
+                HubRights::default()
             }
-            Self::NotSimulated(_) | Self::DeviceSide(_) | Self::Unknown => HubRights::default(),
         }
     }
 
     /// Whether the query must have an api-version.
     pub fn is_azures(&self) -> bool {
-        !matches!(self, Self::Events | Self::Refusals)
+        !matches!(
+            self,
+            Self::Events | Self::Refusals | Self::EventSubscriptions | Self::Validation(_)
+        )
     }
 }
 
