@@ -2,6 +2,7 @@
 
 mod connect;
 mod enrollments;
+mod import;
 mod intruders;
 mod monitor;
 mod registration;
@@ -38,12 +39,14 @@ pub enum Scenario {
     Intruders,
     /// From the start of the process to its first CONNACK
     StartUp,
+    /// 100,000 identities imported in a job and exported again, beside devices that publish
+    Import,
     /// `azimuth monitor` with 100,000 devices: memory, CPU per heartbeat
     Monitor,
 }
 
 impl Scenario {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::StartUp,
         Self::Connect,
         Self::Telemetry,
@@ -53,6 +56,7 @@ impl Scenario {
         Self::Enrollments,
         Self::Intruders,
         Self::Scale,
+        Self::Import,
         Self::Monitor,
     ];
 
@@ -67,13 +71,17 @@ impl Scenario {
             Self::Scale => "scale",
             Self::Intruders => "intruders",
             Self::StartUp => "start-up",
+            Self::Import => "import",
             Self::Monitor => "monitor",
         }
     }
 
     /// Whether there is anything of this kind to measure on that server.
     pub fn concerns(self, kind: Kind) -> bool {
-        let azimuth_alone = matches!(self, Self::Registration | Self::Enrollments | Self::Monitor);
+        let azimuth_alone = matches!(
+            self,
+            Self::Registration | Self::Enrollments | Self::Import | Self::Monitor
+        );
         !(azimuth_alone && kind == Kind::Mosquitto)
     }
 
@@ -98,6 +106,7 @@ impl Scenario {
             Self::Scale => scale::run(lab, kind).await,
             Self::Intruders => intruders::run(lab, kind).await,
             Self::StartUp => start_up::run(lab, kind).await,
+            Self::Import => import::run(lab).await,
             Self::Monitor => monitor::run(lab).await,
         }
     }
