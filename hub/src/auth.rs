@@ -275,7 +275,8 @@ const BY_CERTIFICATE: &str = r#"{"scope":"device","type":"x509Certificate","issu
 /// … a module's client certificate.
 const BY_MODULE_CERTIFICATE: &str = r#"{"scope":"module","type":"x509Certificate","issuer":"external","acceptingIpFilterRule":null}"#;
 
-fn resource(name: &Name) -> String {
+/// Where an identity stands: in tokens, and in front of its topics.
+pub fn resource(name: &Name) -> String {
     match &name.module {
         Some(module) => format!("devices/{}/modules/{module}", name.device),
         None => format!("devices/{}", name.device),

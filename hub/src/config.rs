@@ -8,6 +8,8 @@ use std::time::Duration;
 use azimuth_broker::{Limits, Regions};
 
 use crate::event::LogConfig;
+use crate::event_grid::Subscription;
+use crate::notification::Sources;
 
 /// Everything a hub needs to know.
 #[derive(Debug, Clone)]
@@ -40,6 +42,20 @@ pub struct HubConfig {
     /// Makes clients wait as far from `region` as their addresses are; `None` is as fast as it goes.
     pub simulated_latency: Option<Regions>,
     pub limits: Limits,
+    /// What of the hub's own is written to the event log; nothing by default, as in Azure.
+    pub notifications: Sources,
+    pub event_subscriptions: Vec<Subscription>,
+    pub connection_state: ConnectionStateReports,
+}
+
+/// When a device that is gone is shown, and told, to be gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ConnectionStateReports {
+    /// At once, so that tests need not wait.
+    #[default]
+    Immediate,
+    /// As Azure does: minutes after a connection was lost, and told once a minute.
+    Faithful,
 }
 
 /// Where the keys of the shared access policies come from.
@@ -65,7 +81,6 @@ impl HubConfig {
             host_names,
             region: region.into(),
             job_folder: folder.join("jobs"),
-            roots_pem: String::new(),
             folder,
             mqtt: Vec::new(),
             https: Vec::new(),
@@ -78,6 +93,10 @@ impl HubConfig {
             event_log: LogConfig::default(),
             simulated_latency: None,
             limits: Limits::default(),
+            notifications: Sources::new(),
+            event_subscriptions: Vec::new(),
+            roots_pem: String::new(),
+            connection_state: ConnectionStateReports::default(),
         }
     }
 

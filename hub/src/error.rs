@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use azimuth_wire::job::InvalidJob;
 use azimuth_wire::registry::InvalidBody;
 use azimuth_wire::registry::bulk::BulkResult;
+use azimuth_wire::registry::regeneration::{InvalidRegeneration, Regeneration};
 use azimuth_wire::twin::InvalidTwin;
 use azimuth_wire::{ErrorCode, Identity as Name};
 
@@ -57,8 +58,15 @@ pub enum Error {
     /// The rest of the request was carried out.
     #[error("{}", refused_items(.0))]
     Bulk(Box<BulkResult>),
+    /// Of some identities, or of all.
+    #[error("{}", refused_keys(.0))]
+    Regeneration(Box<Regeneration>),
+    #[error(transparent)]
+    RegenerationBody(#[from] InvalidRegeneration),
     #[error("{0}")]
     Argument(String),
+    #[error("this is not the code that a webhook was sent, or its 10 minutes are over")]
+    Validation,
     #[error(transparent)]
     Body(#[from] InvalidBody),
     #[error("The body is larger than {0} bytes")]
@@ -158,10 +166,18 @@ impl Error {
             | Self::StaleTwin(_)
             | Self::ReportedVersion { .. } => ErrorCode::PreconditionFailed,
             Self::Twin(InvalidTwin::Body(InvalidBody::NotJson(_))) => ErrorCode::IotHubFormatError,
-            Self::Twin(_) | Self::Argument(_) | Self::Query(_) => ErrorCode::ArgumentInvalid,
+            Self::Twin(_) | Self::Argument(_) | Self::Query(_) | Self::Validation => {
+                ErrorCode::ArgumentInvalid
+            }
             Self::NoQuery => ErrorCode::ArgumentNull,
             Self::DefinedTwice(_) => ErrorCode::DeviceDefinedMultipleTimes,
             Self::Bulk(_) => ErrorCode::BulkRegistryOperationFailure,
+            Self::Regeneration(_) => ErrorCode::BulkRegenerateDeviceKeyOperationFailure,
+            Self::RegenerationBody(InvalidRegeneration::PolicyKey) => ErrorCode::InvalidPolicyKey,
+            Self::RegenerationBody(InvalidRegeneration::Body(InvalidBody::NotJson(_))) => {
+                ErrorCode::IotHubFormatError
+            }
+            Self::RegenerationBody(InvalidRegeneration::Body(_)) => ErrorCode::ArgumentInvalid,
             Self::Body(InvalidBody::NotJson(_)) => ErrorCode::IotHubFormatError,
             Self::Body(_) => ErrorCode::ArgumentInvalid,
             Self::BodyTooLarge(_) => ErrorCode::MessageTooLarge,
@@ -186,6 +202,15 @@ impl Error {
         }
     }
 
+    /// The HTTP status: that of the number, but where a part was carried out.
+    pub fn status(&self) -> u16 {
+        const MULTI_STATUS: u16 = 207;
+        match self {
+            Self::Regeneration(result) if !result.rotated_keys.is_empty() => MULTI_STATUS,
+            error => error.code().status(),
+        }
+    }
+
     /// The rule, for refusal records.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -205,8 +230,9 @@ impl Error {
             Self::Twin(_) => "invalid-twin",
             Self::Query(_) | Self::NoQuery => "invalid-query",
             Self::DefinedTwice(_) => "defined-twice",
-            Self::Bulk(_) => "bulk",
-            Self::Argument(_) | Self::Body(_) => "invalid-argument",
+            Self::Bulk(_) | Self::Regeneration(_) => "bulk",
+            Self::Argument(_) | Self::Body(_) | Self::RegenerationBody(_) => "invalid-argument",
+            Self::Validation => "webhook-validation",
             Self::BodyTooLarge(_) => "oversize",
             Self::JobNotFound(_) => "unknown-job",
             Self::JobQuota => "job-quota",
@@ -265,6 +291,15 @@ fn refused_items(result: &BulkResult) -> String {
         .collect();
     let (count, refused) = (result.errors.len(), refused.join("; "));
     format!("{count} of the devices were not written: {refused}")
+}
+
+fn refused_keys(result: &Regeneration) -> String {
+    let refused = result.errors.iter().take(3);
+    let refused: Vec<_> = refused
+        .map(|error| format!("`{}`: {}", error.id, error.error_status))
+        .collect();
+    let (count, refused) = (result.errors.len(), refused.join("; "));
+    format!("{count} of the identities got no new keys: {refused}")
 }
 
 fn given(version: &Option<String>) -> String {

@@ -6,6 +6,9 @@
 //!  MQTT ── front door ── device ──┬─ auth (who may enter)      ┌─ registry ── store
 //!                                 ├─ event/intake ─► lane ─► event/store ─► event log
 //!  HTTPS ─ front door ── rest ────┴─ auth, registry (with twins), event log, refusals, job ── blob
+//!
+//!  registry, device ─► notification ─┬─► lane ─► event log
+//!                                    └─► event_grid ─► webhooks
 //! ```
 
 pub mod auth;
@@ -14,8 +17,10 @@ pub mod config;
 pub mod device;
 pub mod error;
 pub mod event;
+pub mod event_grid;
 pub mod job;
 mod keys;
+pub mod notification;
 pub mod policies;
 pub mod query;
 pub mod registry;
@@ -23,7 +28,7 @@ pub mod rest;
 mod service;
 mod twin;
 
-pub use config::{HubConfig, PolicyKeySource};
+pub use config::{ConnectionStateReports, HubConfig, PolicyKeySource};
 pub use error::Error;
 pub use policies::published_connection_string;
 pub use registry::Row;

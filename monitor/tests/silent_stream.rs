@@ -43,8 +43,9 @@ async fn watched<T>(
         stop.cancel();
         told
     };
-    let (told, ended) = tokio::join!(told, monitor(stub, &settings, &SystemClock, &tell, &stop));
-    (told, ended)
+    let both = async { tokio::join!(told, monitor(stub, &settings, &SystemClock, &tell, &stop)) };
+    let both = tokio::time::timeout(Duration::from_secs(30), both).await;
+    both.expect("it happens in seconds, or never")
 }
 
 /// Waits until something has become of the stub.

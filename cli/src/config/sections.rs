@@ -11,8 +11,8 @@ use clap::ValueEnum;
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer};
 
-use super::Error;
 use super::defaults::{GLOBAL_DPS, default_region, one, yes};
+use super::{ConnectionState, Error, EventSource, EventSubscriptionSection};
 
 /// The Device Provisioning Service.
 #[derive(Debug, Clone, Deserialize)]
@@ -112,6 +112,14 @@ pub struct HubSection {
     /// Its share under evenly weighted allocation, 1 to 1000.
     #[serde(default = "one")]
     pub weight: u16,
+    /// What the hub itself writes to the event log, in Azure's names of sources; nothing by default, as in Azure.
+    #[serde(default)]
+    pub events: Vec<EventSource>,
+    #[serde(default)]
+    pub connection_state: ConnectionState,
+    /// Webhooks that want events of the hub.
+    #[serde(default, rename = "event-subscription")]
+    pub event_subscriptions: Vec<EventSubscriptionSection>,
     /// Import and export jobs find `file:` containers below it [default: jobs in the hub's data folder]
     pub job_folder: Option<PathBuf>,
 }
@@ -249,6 +257,9 @@ impl HubSection {
             listen: None,
             host_names: Vec::new(),
             weight: 1,
+            events: Vec::new(),
+            connection_state: ConnectionState::default(),
+            event_subscriptions: Vec::new(),
             job_folder: None,
         };
         section.check()?;
@@ -268,6 +279,16 @@ impl HubSection {
                 "hub {}: weight {} is not 1 to 1000",
                 self.name, self.weight
             )));
+        }
+        for (position, subscription) in self.event_subscriptions.iter().enumerate() {
+            subscription.subscription()?;
+            let mut before = self.event_subscriptions.iter().take(position);
+            if before.any(|other| other.name.eq_ignore_ascii_case(&subscription.name)) {
+                return Err(Error::Unusable(format!(
+                    "hub {}: two event subscriptions are called `{}`",
+                    self.name, subscription.name
+                )));
+            }
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 //! May not enter: the store, live state, chance other than what the caller brings.
 
 use azimuth_wire::etag::{self, IfMatch};
+use azimuth_wire::registry::regeneration::PolicyKey;
 use azimuth_wire::registry::{
     Authentication, AuthenticationBody, Capabilities, Device, IdentityBody, InvalidBody, Module,
     Status,
@@ -100,6 +101,33 @@ impl Identity {
         check_reserved(Some(present), name)?;
         present.check_etag(if_match)?;
         Ok(present)
+    }
+
+    /// The identity with new keys in place of one or both.
+    pub fn rekeyed(
+        &self,
+        which: PolicyKey,
+        mut key: impl FnMut() -> SymmetricKey,
+    ) -> Result<Self, Error> {
+        check_reserved(Some(self), &self.name())?;
+        let Authentication::Sas { primary, secondary } = &self.authentication else {
+            return Err(Error::Argument(format!(
+                "an identity of authentication type {} has no keys",
+                self.authentication.kind()
+            )));
+        };
+        let (mut primary, mut secondary) = (primary.clone(), secondary.clone());
+        if matches!(which, PolicyKey::Primary | PolicyKey::Both) {
+            primary = key();
+        }
+        if matches!(which, PolicyKey::Secondary | PolicyKey::Both) {
+            secondary = key();
+        }
+        Ok(Self {
+            counter: self.counter.wrapping_add(1),
+            authentication: Authentication::Sas { primary, secondary },
+            ..self.clone()
+        })
     }
 
     /// One of the two modules that an edge device is made with.

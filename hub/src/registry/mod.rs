@@ -9,6 +9,7 @@ mod modules;
 mod page;
 mod rows;
 mod scope;
+mod telling;
 mod twins;
 mod write;
 
@@ -31,6 +32,7 @@ pub use write::Written;
 
 use crate::error::Error;
 use crate::keys;
+use crate::notification::Notifier;
 
 /// The devices of one hub and their modules.
 pub struct Registry {
@@ -41,6 +43,8 @@ pub struct Registry {
     turns: twins::Turns,
     enabled: AtomicU64,
     disabled: AtomicU64,
+    /// Who is told of what is made and removed.
+    notifier: Option<Arc<Notifier>>,
 }
 
 impl Registry {
@@ -55,9 +59,18 @@ impl Registry {
             turns: twins::Turns::default(),
             enabled: AtomicU64::new(0),
             disabled: AtomicU64::new(0),
+            notifier: None,
         };
         registry.count_all()?;
         Ok(registry)
+    }
+
+    /// The same, and what is made and removed is told.
+    pub fn telling(self, notifier: Arc<Notifier>) -> Self {
+        Self {
+            notifier: Some(notifier),
+            ..self
+        }
     }
 
     /// The identity as stored.
@@ -113,11 +126,13 @@ impl Registry {
 
     pub fn service_statistics(&self) -> ServiceStatistics {
         ServiceStatistics {
-            connected_device_count: self.live.connected(),
+            connected_device_count: self.live().connected(),
         }
     }
 
+    /// As it is now.
     pub fn live(&self) -> &Live {
+        self.live.settle(self.clock.utc());
         &self.live
     }
 
@@ -131,7 +146,7 @@ impl Registry {
 
     fn shown(&self, identity: &Identity) -> Result<Shown, Error> {
         let liveness = self
-            .live
+            .live()
             .liveness(&identity.name(), &identity.generation_id)?;
         Ok(identity.shown(liveness))
     }

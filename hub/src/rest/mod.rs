@@ -5,8 +5,10 @@
 
 mod answer;
 mod bulk;
+mod event_subscriptions;
 mod events;
 mod jobs;
+mod keys;
 mod lines;
 mod on_the_line;
 mod paths;
@@ -34,6 +36,7 @@ use crate::auth::Rules;
 use crate::error::Error;
 use crate::event::Log;
 use crate::job::Jobs;
+use crate::notification::Notifier;
 use crate::registry::Registry;
 
 pub(crate) use bulk::{carry_out, refused};
@@ -43,6 +46,7 @@ use paths::Route;
 pub struct Rest {
     pub rules: Arc<Rules>,
     pub registry: Arc<Registry>,
+    pub notifier: Arc<Notifier>,
     pub log: Arc<Log>,
     pub jobs: Arc<Jobs>,
     pub presence: Arc<Presence>,
@@ -97,6 +101,9 @@ impl Rest {
         if let Route::DeviceSide(what) = route {
             return Err(Error::NotSimulated(what.into()).into());
         }
+        if let (&Method::GET, Route::Validation(name)) = (&head.method, &route) {
+            return Ok(self.validate(name, head.uri.query())?);
+        }
         let who = self.authorize(head, &segments.join("/"), &route)?;
         let served = self.dispatch(head, body, route).await;
         served.map_err(|error| Failure {
@@ -133,6 +140,7 @@ impl Rest {
             (&Method::DELETE, Route::Identity(named)) => self.delete(&named, &head.headers).await,
             (&Method::GET, Route::Modules(device)) => self.modules(&device),
             (&Method::POST, Route::Bulk) => self.bulk(body).await,
+            (&Method::POST, Route::RegenerateKeys) => self.regenerate_keys(body).await,
             (&Method::POST, Route::Query) => self.query(&head.headers, body).await,
             (&Method::GET, Route::Twin(named)) => self.read_twin(&named),
             (&Method::PATCH, Route::Twin(named)) => {
@@ -153,6 +161,7 @@ impl Rest {
             (&Method::DELETE, Route::Job(id)) => self.cancel_job(&id).await,
             (&Method::GET, Route::Events) => self.events(query).await,
             (&Method::GET, Route::Refusals) => self.refusals(query),
+            (&Method::GET, Route::EventSubscriptions) => self.event_subscriptions(),
             (_, Route::NotSimulated(what) | Route::DeviceSide(what)) => {
                 Err(Error::NotSimulated(what.into()))
             }
@@ -178,7 +187,7 @@ impl Rest {
         let refusal = match &failure.refusal {
             Some(refusal) => Refusal::clone(refusal),
             None => {
-                let answer = Answer::Http(code.status(), code.name().into());
+                let answer = Answer::Http(error.status(), code.name().into());
                 Refusal::new(error.kind(), answer, error.sentence())
             }
         };

@@ -1,21 +1,24 @@
 //! The one thread of a hub: what it opens, what runs on it, and in which order it ends.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use azimuth_broker::{Behind, FrontDoor, FrontDoorConfig, Ledger, Presence, RegionalDelay};
 use azimuth_clock::Clock;
 use azimuth_storage::Store;
+use azimuth_webhook::Webhooks;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::Rules;
-use crate::config::HubConfig;
+use crate::config::{ConnectionStateReports, HubConfig};
 use crate::device::DeviceDoor;
 use crate::error::Error;
 use crate::event::store::EventStore;
 use crate::event::{Appender, Cut, Log};
+use crate::event_grid::{self, Post, PostOffice};
 use crate::job::{JobConfig, Jobs};
+use crate::notification::{Notifier, NotifierConfig};
 use crate::policies::Policies;
 use crate::registry::Registry;
 use crate::rest::{self, Rest};
@@ -123,14 +126,25 @@ pub async fn open(
     let partitions = config.event_log.partitions;
     let lanes = u8::try_from(partitions).map_err(|_| Error::Partitions(partitions))?;
     let policies = Policies::open(config.keys, &config.name, &*store).await?;
-    let registry = Arc::new(Registry::open(&config.name, store.clone(), clock.clone())?);
+    let ledger = Arc::new(Ledger::new(&config.name));
+    let posts = posts(&config, &store, &clock, &ledger).await?;
+    let notifier = NotifierConfig {
+        hub: config.name.clone(),
+        sources: config.notifications,
+        posts,
+        partitions,
+        snapshots: config.connection_state == ConnectionStateReports::Faithful,
+    };
+    let notifier = Arc::new(Notifier::open(notifier, store.clone(), clock.clone()).await?);
+    let found_at = found_at(&config.host_names);
+    let registry = Registry::open(&config.name, store.clone(), clock.clone())?;
+    let registry = Arc::new(registry.telling(notifier.clone()));
     let rules = Arc::new(Rules {
         host_names: config.host_names,
         policies: policies.clone(),
         clock_skew: config.clock_skew,
     });
     let presence = Arc::new(Presence::new());
-    let ledger = Arc::new(Ledger::new(&config.name));
     let jobs = Jobs::new(
         JobConfig {
             name: config.name.clone(),
@@ -148,15 +162,21 @@ pub async fn open(
     let backend = DeviceDoor {
         rules: rules.clone(),
         registry: registry.clone(),
+        notifier: notifier.clone(),
         ledger: ledger.clone(),
         clock: clock.clone(),
         partitions: lanes,
         sas_grace: config.sas_grace,
         longest_silence: config.longest_silence,
+        lost_after: match config.connection_state {
+            ConnectionStateReports::Immediate => Duration::ZERO,
+            ConnectionStateReports::Faithful => NOTICED_AFTER,
+        },
     };
     let rest = Rest {
         rules,
         registry: registry.clone(),
+        notifier: notifier.clone(),
         log,
         jobs: jobs.clone(),
         presence: presence.clone(),
@@ -186,6 +206,8 @@ pub async fn open(
         limits: config.limits,
     };
     let front_door = FrontDoor::open(front_door, behind).await?;
+    let port = front_door.https().first().map_or(443, SocketAddr::port);
+    tokio::spawn(notifier.run(format!("https://{found_at}:{port}"), stopping.clone()));
     let opened = Opened {
         policies,
         registry,
@@ -196,6 +218,40 @@ pub async fn open(
         unbound: front_door.unbound().iter().map(copied).collect(),
     };
     Ok((front_door, opened))
+}
+
+/// The subscriptions that are configured; what waited for others is forgotten.
+async fn posts(
+    config: &HubConfig,
+    store: &Arc<dyn Store>,
+    clock: &Arc<dyn Clock>,
+    ledger: &Arc<Ledger>,
+) -> Result<Vec<Arc<Post>>, Error> {
+    let subscriptions = &config.event_subscriptions;
+    let names: Vec<_> = subscriptions.iter().map(|one| one.name.as_str()).collect();
+    event_grid::forget_others(&**store, &names).await?;
+    let office = PostOffice {
+        topic: event_grid::topic(&config.name),
+        store: store.clone(),
+        clock: clock.clone(),
+        ledger: ledger.clone(),
+        webhooks: Arc::new(Webhooks::new(&config.roots_pem, PATIENCE)),
+    };
+    let posts = subscriptions.iter().map(|subscription| {
+        let post = Post::open(subscription.clone(), office.clone())?;
+        Ok(Arc::new(post))
+    });
+    posts.collect()
+}
+
+/// An address where there is one, for names of Azure's need not be known here.
+fn found_at(host_names: &[String]) -> String {
+    let address = host_names.iter().find_map(|name| name.parse().ok());
+    match address {
+        Some(IpAddr::V4(address)) => address.to_string(),
+        Some(IpAddr::V6(address)) => format!("[{address}]"),
+        None => host_names.first().cloned().unwrap_or_default(),
+    }
 }
 
 /// An `io::Error` cannot be cloned; its kind and number can.
@@ -209,5 +265,11 @@ fn copied((address, error): &(SocketAddr, std::io::Error)) -> (SocketAddr, std::
 
 /// Clients that follow the event log share these.
 const READER_THREADS: usize = 2;
+
+/// How long Azure waits for the answer of a webhook.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long Azure may take to notice that a connection is lost.
+const NOTICED_AFTER: Duration = Duration::from_secs(300);
 
 const WRITE_DOWN_EVERY: Duration = Duration::from_secs(3);

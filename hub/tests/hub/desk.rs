@@ -1,6 +1,8 @@
 //! A hub in memory whose doors are called directly.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::body::Body;
@@ -13,6 +15,7 @@ use azimuth_hub::auth::Rules;
 use azimuth_hub::device::{DeviceDoor, Principal};
 use azimuth_hub::event::{Appender, Log, LogConfig};
 use azimuth_hub::job::{JobConfig, Jobs};
+use azimuth_hub::notification::{Notifier, NotifierConfig, Sources};
 use azimuth_hub::policies::Policies;
 use azimuth_hub::registry::Registry;
 use azimuth_hub::rest::{Rest, router};
@@ -33,6 +36,7 @@ pub struct Desk {
     pub registry: Arc<Registry>,
     pub ledger: Arc<Ledger>,
     pub door: DeviceDoor,
+    pub notifier: Arc<Notifier>,
     pub appender: Appender,
     pub jobs: Arc<Jobs>,
     pub stopping: CancellationToken,
@@ -53,7 +57,33 @@ impl Desk {
     }
 
     pub fn over(store: Arc<dyn azimuth_storage::Store>) -> Self {
+        Self::telling(store, |_, _, _| NotifierConfig {
+            hub: "hub1".into(),
+            sources: Sources::new(),
+            posts: Vec::new(),
+            partitions: 4,
+            snapshots: false,
+        })
+    }
+
+    /// A hub that tells what happens.
+    pub fn telling(
+        store: Arc<dyn azimuth_storage::Store>,
+        told: impl FnOnce(
+            &Arc<dyn azimuth_storage::Store>,
+            &Arc<ManualClock>,
+            &Arc<Ledger>,
+        ) -> NotifierConfig,
+    ) -> Self {
         let clock = Arc::new(ManualClock::at(UNIX_EPOCH + Duration::from_secs(START)));
+        let ledger = Arc::new(Ledger::new("hub1"));
+        let config = told(&store, &clock, &ledger);
+        let opening = pin!(Notifier::open(config, store.clone(), clock.clone()));
+        // A store in memory makes nobody wait.
+        let Poll::Ready(notifier) = opening.poll(&mut Context::from_waker(Waker::noop())) else {
+            panic!("the store is not in memory");
+        };
+        let notifier = Arc::new(notifier.unwrap());
         let folder = Folder::new();
         let config = LogConfig::default();
         let (appender, log, _) = Log::open(&folder.0, config, clock.utc()).unwrap();
@@ -63,8 +93,8 @@ impl Desk {
             policies: policies.clone(),
             clock_skew: Duration::from_secs(300),
         });
-        let registry = Arc::new(Registry::open("hub1", store.clone(), clock.clone()).unwrap());
-        let ledger = Arc::new(Ledger::new("hub1"));
+        let registry = Registry::open("hub1", store.clone(), clock.clone()).unwrap();
+        let registry = Arc::new(registry.telling(notifier.clone()));
         let stopping = CancellationToken::new();
         let presence = Arc::new(Presence::new());
         let jobs = Arc::new(Jobs::new(
@@ -82,6 +112,7 @@ impl Desk {
         let router = router(Rest {
             rules: rules.clone(),
             registry: registry.clone(),
+            notifier: notifier.clone(),
             log,
             jobs: jobs.clone(),
             presence,
@@ -92,11 +123,13 @@ impl Desk {
         let door = DeviceDoor {
             rules,
             registry: registry.clone(),
+            notifier: notifier.clone(),
             ledger: ledger.clone(),
             clock: clock.clone(),
             partitions: 4,
             sas_grace: Duration::from_secs(300),
             longest_silence: Duration::from_secs(1767),
+            lost_after: Duration::ZERO,
         };
         Self {
             clock,
@@ -104,6 +137,7 @@ impl Desk {
             registry,
             ledger,
             door,
+            notifier,
             appender,
             jobs,
             stopping,
@@ -148,11 +182,22 @@ impl Desk {
         headers: &[(&str, String)],
         body: &str,
     ) -> Reply {
+        self.send(method, path, headers, Body::from(body.to_owned()))
+            .await
+    }
+
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, String)],
+        body: Body,
+    ) -> Reply {
         let mut request = Request::builder().method(method).uri(path);
         for (name, value) in headers {
             request = request.header(*name, value);
         }
-        let mut request = request.body(Body::from(body.to_owned())).unwrap();
+        let mut request = request.body(body).unwrap();
         request.extensions_mut().insert(peer());
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (head, body) = response.into_parts();
