@@ -87,8 +87,8 @@ const fn goal(
 
 use Bound::{Least, LeastTimesMosquitto, Most, MostTimesMosquitto};
 use Scenario::{
-    Connect, Enrollments, Intruders, Monitor, Paced, Query, Registration, Registry, RoundTrip,
-    Scale, StartUp, Storm, Telemetry,
+    Connect, Enrollments, Import, Intruders, Monitor, Paced, Query, Registration, Registry,
+    RoundTrip, Scale, StartUp, Storm, Telemetry,
 };
 
 /// Every row, in the order of the report.
@@ -156,6 +156,11 @@ pub const GOALS: &[Goal] = &[
     goal("Start-up, fresh data, to the first CONNACK", StartUp, "fresh_connack_ms", "ms", None, None),
     goal("Start-up, existing data, to Ready", StartUp, "existing_ready_ms", "ms", Some(Most(300.0)), None),
     goal("Start-up, existing data, to the first CONNACK", StartUp, "existing_connack_ms", "ms", None, None),
+    goal("100,000 identities imported", Import, "import_per_s", "/s", None, None),
+    goal("… CPU of the hub", Import, "import_cpu_ms_each", "ms each", None, None),
+    goal("… memory it grows by", Import, "resident_growth_mib", "MiB", None, None),
+    goal("… exported", Import, "export_per_s", "/s", None, None),
+    goal("PUBACK p99 beside the import", Import, "beside_p99_ms", "ms", None, None),
     goal("Monitor with 100,000 devices, memory", Monitor, "resident_kib", "KiB", Some(Most(97_656.0)), Some(Most(48_828.0))),
     goal("… of it a device", Monitor, "bytes_each", "bytes", None, None),
     goal("Monitor, CPU for heartbeats", Monitor, "cpu_s_per_100k", "s per 100,000", None, None),

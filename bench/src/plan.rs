@@ -36,6 +36,8 @@ pub struct Plan {
     /// Silent clients, and as many that stop in the middle of CONNECT; connects timed beside them.
     pub intruders: usize,
     pub intruded_connects: usize,
+    /// Identities of one import.
+    pub imported: usize,
     /// Devices whose heartbeats are watched.
     pub watched: usize,
     /// Settling time before memory is read.
@@ -65,6 +67,7 @@ impl Plan {
             crowd_connects: 2_000,
             intruders: 200,
             intruded_connects: 2_000,
+            imported: 100_000,
             watched: 100_000,
             settle: Duration::from_secs(2),
         }
@@ -90,6 +93,7 @@ impl Plan {
             crowd_connects: 100,
             intruders: 20,
             intruded_connects: 100,
+            imported: 2_000,
             watched: 2_000,
             settle: Duration::from_millis(500),
             ..Self::full()

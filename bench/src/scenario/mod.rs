@@ -2,6 +2,7 @@
 
 mod connect;
 mod enrollments;
+mod import;
 mod intruders;
 mod monitor;
 mod query;
@@ -47,12 +48,14 @@ pub enum Scenario {
     Intruders,
     /// From the start of the process to its first CONNACK
     StartUp,
+    /// 100,000 identities imported in a job and exported again, beside devices that publish
+    Import,
     /// `azimuth monitor` with 100,000 devices: memory, CPU per heartbeat
     Monitor,
 }
 
 impl Scenario {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::StartUp,
         Self::Connect,
         Self::Telemetry,
@@ -65,6 +68,7 @@ impl Scenario {
         Self::Storm,
         Self::Intruders,
         Self::Scale,
+        Self::Import,
         Self::Monitor,
     ];
 
@@ -82,6 +86,7 @@ impl Scenario {
             Self::Scale => "scale",
             Self::Intruders => "intruders",
             Self::StartUp => "start-up",
+            Self::Import => "import",
             Self::Monitor => "monitor",
         }
     }
@@ -95,6 +100,7 @@ impl Scenario {
                 | Self::Registry
                 | Self::Query
                 | Self::Storm
+                | Self::Import
                 | Self::Monitor
         );
         !(azimuth_alone && kind == Kind::Mosquitto)
@@ -125,6 +131,7 @@ impl Scenario {
             Self::Scale => scale::run(lab, kind).await,
             Self::Intruders => intruders::run(lab, kind).await,
             Self::StartUp => start_up::run(lab, kind).await,
+            Self::Import => import::run(lab).await,
             Self::Monitor => monitor::run(lab).await,
         }
     }
