@@ -11,6 +11,7 @@ mod refusal;
 use std::time::{Duration, SystemTime};
 
 use azimuth_broker::{Hello, Refusal, Will};
+use azimuth_certs::Ca;
 use azimuth_wire::policy::HubRights;
 use azimuth_wire::registry::{Authentication, Status};
 use azimuth_wire::sas::SasToken;
@@ -23,6 +24,7 @@ use crate::error::Error;
 use crate::policies::{Policies, Policy};
 use crate::registry::Identity;
 
+use certificate::Shown;
 pub use refusal::Asker;
 
 /// By what a hub judges credentials.
@@ -46,10 +48,12 @@ pub struct Entry {
 }
 
 impl Rules {
-    /// Judges a CONNECT. `find` looks a device up in the registry.
+    /// Judges a CONNECT. `cas` are the CA certificates of the hub, `find` looks a device up in the
+    /// registry.
     pub fn device(
         &self,
         hello: &Hello,
+        cas: &[Ca],
         now: SystemTime,
         find: impl FnOnce(&DeviceId) -> Result<Option<Identity>, Error>,
     ) -> Result<Entry, Refusal> {
@@ -69,7 +73,7 @@ impl Rules {
         let asker = Asker::Device;
         let password = hello.password.as_ref();
         let Some(password) = password.filter(|password| !password.0.is_empty()) else {
-            return Self::by_certificate(hello, user_name, now, find);
+            return Self::by_certificate(hello, user_name, cas, now, find);
         };
         let token = SasToken::parse(&password.0).map_err(|why| refusal::malformed(asker, why))?;
         let resource = resource(name);
@@ -102,18 +106,23 @@ impl Rules {
     fn by_certificate(
         hello: &Hello,
         user_name: HubUserName,
+        cas: &[Ca],
         now: SystemTime,
         find: impl FnOnce(&DeviceId) -> Result<Option<Identity>, Error>,
     ) -> Result<Entry, Refusal> {
-        let shown = &hello.peer.certificates;
-        if shown.is_empty() {
+        let shown = Shown {
+            name: &user_name.identity,
+            chain: &hello.peer.certificates,
+            now,
+        };
+        if shown.chain.is_empty() {
             return Err(refusal::no_credentials(Asker::Device));
         }
         let identity = find_device(&user_name.identity, find)?;
-        certificate::judge(shown, &identity, now)?;
+        let auth_method = certificate::judge(&shown, &identity, cas)?;
         enabled(&identity)?;
         Ok(Entry {
-            auth_method: BY_CERTIFICATE,
+            auth_method,
             expiry: None,
             identity,
             user_name,
@@ -249,8 +258,6 @@ const BY_DEVICE_KEY: &str =
 /// … that a policy's key opened.
 const BY_POLICY: &str =
     r#"{"scope":"hub","type":"sas","issuer":"iothub","acceptingIpFilterRule":null}"#;
-/// … that a client certificate opened.
-const BY_CERTIFICATE: &str = r#"{"scope":"device","type":"x509Certificate","issuer":"external","acceptingIpFilterRule":null}"#;
 
 fn resource(name: &Name) -> String {
     match &name.module {

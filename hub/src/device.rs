@@ -19,6 +19,7 @@ use azimuth_wire::registry::Status;
 use azimuth_wire::topic::hub::{DeviceTopic, Interests, InvalidTopic};
 
 use crate::auth::{Entry, Rules};
+use crate::ca_certificates::CaCertificates;
 use crate::event::intake::{self, Flags, Oversize, Sender};
 use crate::event::partition_for;
 use crate::registry::{DeviceLife, Registry};
@@ -29,6 +30,7 @@ use twins::{Asks, Request, Waiting};
 pub struct DeviceDoor {
     pub rules: Arc<Rules>,
     pub registry: Arc<Registry>,
+    pub ca_certificates: Arc<CaCertificates>,
     pub ledger: Arc<Ledger>,
     pub clock: Arc<dyn Clock>,
     /// Of the event log, and lanes of the router.
@@ -68,7 +70,9 @@ impl Backend for DeviceDoor {
         let now = self.clock.utc();
         let entry = self
             .rules
-            .device(&hello, now, |id| self.registry.identity(id))?;
+            .device(&hello, &self.ca_certificates.live(), now, |id| {
+                self.registry.identity(id)
+            })?;
         let expires = entry.expiry.and_then(|expiry| self.expires(expiry, now));
         Ok(Admission {
             principal: self.principal(entry)?,

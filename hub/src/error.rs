@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use azimuth_certs::CaRefusal;
 use azimuth_wire::ErrorCode;
 use azimuth_wire::registry::InvalidBody;
 use azimuth_wire::registry::bulk::BulkResult;
@@ -41,6 +42,8 @@ pub enum Error {
     Body(#[from] InvalidBody),
     #[error("The body is larger than {0} bytes")]
     BodyTooLarge(usize),
+    #[error(transparent)]
+    CaCertificate(#[from] CaRefusal),
     #[error("{0}")]
     DeviceScope(&'static str),
     #[error("the api-version {}; known are 2016-11-14 to 2024-03-31, newer ones are served as the newest", given(.0))]
@@ -96,6 +99,7 @@ impl Error {
             Self::Body(InvalidBody::NotJson(_)) => ErrorCode::IotHubFormatError,
             Self::Body(_) => ErrorCode::ArgumentInvalid,
             Self::BodyTooLarge(_) => ErrorCode::MessageTooLarge,
+            Self::CaCertificate(refusal) => ca_certificate(refusal),
             Self::DeviceScope(_) => ErrorCode::InvalidDeviceScope,
             Self::ApiVersion(_) => ErrorCode::InvalidProtocolVersion,
             Self::NotSimulated(_) => ErrorCode::FeatureNotSupported,
@@ -114,6 +118,14 @@ impl Error {
         }
     }
 
+    /// What was looked for is not there: to a reader an answer, no refusal.
+    pub fn is_nothing_found(&self) -> bool {
+        matches!(
+            self,
+            Self::DeviceNotFound(_) | Self::CaCertificate(CaRefusal::NotFound(_))
+        )
+    }
+
     /// The rule, for refusal records.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -130,6 +142,7 @@ impl Error {
             Self::Bulk(_) => "bulk",
             Self::Argument(_) | Self::Body(_) => "invalid-argument",
             Self::BodyTooLarge(_) => "oversize",
+            Self::CaCertificate(refusal) => refusal.kind(),
             Self::DeviceScope(_) => "device-scope",
             Self::ApiVersion(_) => "api-version",
             Self::NotSimulated(_) => "not-simulated",
@@ -144,6 +157,19 @@ impl Error {
             | Self::Exposed(_)
             | Self::Partitions(_) => "start",
         }
+    }
+}
+
+fn ca_certificate(refusal: &CaRefusal) -> ErrorCode {
+    match refusal {
+        CaRefusal::Name
+        | CaRefusal::Unreadable(_)
+        | CaRefusal::NoCode
+        | CaRefusal::Possession(_) => ErrorCode::ArgumentInvalid,
+        CaRefusal::TooMany => ErrorCode::IotHubQuotaExceeded,
+        CaRefusal::NotFound(_) => ErrorCode::GenericNotFound,
+        CaRefusal::Exists(_) => ErrorCode::GenericConflict,
+        CaRefusal::Etag => ErrorCode::PreconditionFailed,
     }
 }
 

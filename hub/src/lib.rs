@@ -9,6 +9,7 @@
 //! ```
 
 pub mod auth;
+pub mod ca_certificates;
 pub mod config;
 pub mod device;
 pub mod error;

@@ -44,6 +44,7 @@ error_codes! {
     DeviceNotOnline = 404103,
     DeviceConnectionClosedRemotely = 404104,
     GenericMethodNotAllowed = 405000,
+    GenericConflict = 409000,
     DeviceAlreadyExists = 409001,
     LinkCreationConflict = 409002,
     PreconditionFailed = 412001,

@@ -5,6 +5,7 @@
 
 mod answer;
 mod bulk;
+mod certificates;
 mod events;
 mod lines;
 mod on_the_line;
@@ -29,6 +30,7 @@ use uuid::Uuid;
 
 use self::twins::How;
 use crate::auth::Rules;
+use crate::ca_certificates::CaCertificates;
 use crate::error::Error;
 use crate::event::Log;
 use crate::registry::Registry;
@@ -39,6 +41,7 @@ use paths::Route;
 pub struct Rest {
     pub rules: Arc<Rules>,
     pub registry: Arc<Registry>,
+    pub ca_certificates: Arc<CaCertificates>,
     pub log: Arc<Log>,
     pub presence: Arc<Presence>,
     pub ledger: Arc<Ledger>,
@@ -139,6 +142,10 @@ impl Rest {
             (&Method::GET, Route::ServiceStatistics) => {
                 answer::json(&self.registry.service_statistics())
             }
+            (method, Route::CaCertificates(route)) => {
+                self.ca_certificates(method, &route, &head.headers, body)
+                    .await
+            }
             (&Method::GET, Route::Events) => self.events(query).await,
             (&Method::GET, Route::Refusals) => self.refusals(query),
             (_, Route::NotSimulated(what) | Route::DeviceSide(what)) => {
@@ -152,7 +159,7 @@ impl Rest {
     /// Every refused request leaves a record; a look-up that finds nothing is an answer, no refusal.
     fn record(&self, head: &Parts, failure: &Failure) {
         let error = &failure.error;
-        if head.method == Method::GET && matches!(error, Error::DeviceNotFound(_)) {
+        if head.method == Method::GET && error.is_nothing_found() {
             return;
         }
         let code = error.code();

@@ -7,6 +7,8 @@ use axum::http::Method;
 use azimuth_wire::percent;
 use azimuth_wire::policy::HubRights;
 
+use super::certificates::CaRoute;
+
 /// What a request is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Route {
@@ -22,6 +24,8 @@ pub enum Route {
     DeviceStatistics,
     /// `/statistics/service`
     ServiceStatistics,
+    /// `/azimuth/certificates`: of this simulator; Azure's are in its management plane.
+    CaCertificates(CaRoute),
     /// `/azimuth/events`: of this simulator, not of Azure.
     Events,
     /// `/azimuth/refusals`: of this simulator, not of Azure.
@@ -37,6 +41,7 @@ impl Route {
     pub fn of(method: &Method, segments: &[String]) -> Self {
         let lower: Vec<String> = segments.iter().map(|s| s.to_ascii_lowercase()).collect();
         let words: Vec<&str> = lower.iter().map(String::as_str).collect();
+        let third = || segments.get(2).cloned().unwrap_or_default();
         match words[..] {
             ["devices"] if method == Method::POST => Self::Bulk,
             ["devices"] => Self::Devices,
@@ -63,6 +68,14 @@ impl Route {
             ["configurations", ..] => Self::NotSimulated("configurations"),
             ["digitaltwins", ..] => Self::NotSimulated("digital twins"),
             ["messages", ..] => Self::NotSimulated("cloud-to-device messages"),
+            ["azimuth", "certificates"] => Self::CaCertificates(CaRoute::All),
+            ["azimuth", "certificates", _] => Self::CaCertificates(CaRoute::One(third())),
+            ["azimuth", "certificates", _, "generateverificationcode"] => {
+                Self::CaCertificates(CaRoute::Code(third()))
+            }
+            ["azimuth", "certificates", _, "verify"] => {
+                Self::CaCertificates(CaRoute::Proof(third()))
+            }
             ["azimuth", "events"] => Self::Events,
             ["azimuth", "refusals"] => Self::Refusals,
             _ => Self::Unknown,
@@ -80,6 +93,8 @@ impl Route {
                 READ
             }
             Self::Bulk => HubRights::RegistryWrite,
+            Self::CaCertificates(_) if method == Method::GET => READ,
+            Self::CaCertificates(_) => HubRights::RegistryWrite,
             Self::Twin(_) | Self::Events | Self::Refusals => HubRights::ServiceConnect,
             Self::NotSimulated(_) | Self::DeviceSide(_) | Self::Unknown => HubRights::default(),
         }
@@ -87,7 +102,10 @@ impl Route {
 
     /// Whether the query must have an api-version.
     pub fn is_azures(&self) -> bool {
-        !matches!(self, Self::Events | Self::Refusals)
+        !matches!(
+            self,
+            Self::CaCertificates(_) | Self::Events | Self::Refusals
+        )
     }
 }
 

@@ -10,6 +10,7 @@ use azimuth_storage::Store;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::Rules;
+use crate::ca_certificates::CaCertificates;
 use crate::config::HubConfig;
 use crate::device::DeviceDoor;
 use crate::error::Error;
@@ -120,6 +121,7 @@ pub async fn open(
     let partitions = config.event_log.partitions;
     let lanes = u8::try_from(partitions).map_err(|_| Error::Partitions(partitions))?;
     let policies = Policies::open(config.keys, &config.name, &*store).await?;
+    let ca_certificates = Arc::new(CaCertificates::open(store.clone())?);
     let registry = Arc::new(Registry::open(store, clock.clone())?);
     let rules = Arc::new(Rules {
         host_names: config.host_names,
@@ -131,6 +133,7 @@ pub async fn open(
     let backend = DeviceDoor {
         rules: rules.clone(),
         registry: registry.clone(),
+        ca_certificates: ca_certificates.clone(),
         ledger: ledger.clone(),
         clock: clock.clone(),
         partitions: lanes,
@@ -140,6 +143,7 @@ pub async fn open(
     let rest = Rest {
         rules,
         registry: registry.clone(),
+        ca_certificates,
         log,
         presence: presence.clone(),
         ledger: ledger.clone(),

@@ -10,6 +10,7 @@ use azimuth_broker::{
 };
 use azimuth_clock::{Clock, ManualClock};
 use azimuth_hub::auth::Rules;
+use azimuth_hub::ca_certificates::CaCertificates;
 use azimuth_hub::device::{DeviceDoor, Principal};
 use azimuth_hub::event::{Appender, Log, LogConfig};
 use azimuth_hub::policies::Policies;
@@ -61,11 +62,13 @@ impl Desk {
             clock_skew: Duration::from_secs(300),
         });
         let registry = Arc::new(Registry::open(store.clone(), clock.clone()).unwrap());
+        let ca_certificates = Arc::new(CaCertificates::open(store.clone()).unwrap());
         let ledger = Arc::new(Ledger::new("hub1"));
         let stopping = CancellationToken::new();
         let router = router(Rest {
             rules: rules.clone(),
             registry: registry.clone(),
+            ca_certificates: ca_certificates.clone(),
             log,
             presence: Arc::new(Presence::new()),
             ledger: ledger.clone(),
@@ -75,6 +78,7 @@ impl Desk {
         let door = DeviceDoor {
             rules,
             registry: registry.clone(),
+            ca_certificates,
             ledger: ledger.clone(),
             clock: clock.clone(),
             partitions: 4,

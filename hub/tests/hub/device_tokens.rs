@@ -64,7 +64,7 @@ impl Vectors {
             ..desk::hello(device)
         };
         let now = UNIX_EPOCH + Duration::from_secs(now);
-        self.rules().device(&hello, now, |id| {
+        self.rules().device(&hello, &[], now, |id| {
             Ok(Some(Identity {
                 device_id: id.clone(),
                 generation_id: "1".into(),

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod bulk;
+mod ca_certificates;
 mod certificates;
 mod desk;
 mod device_tokens;
