@@ -11,8 +11,9 @@ use azimuth_hub::auth::Rules;
 use azimuth_hub::device::DeviceDoor;
 use azimuth_hub::policies::Policies;
 use azimuth_hub::registry::Registry;
+use azimuth_wire::Identity;
 use azimuth_wire::etag::IfMatch;
-use azimuth_wire::registry::DeviceBody;
+use azimuth_wire::registry::IdentityBody;
 use azimuth_wire::{sas, time};
 
 const HOST: &str = "hub1.azure-devices.net";
@@ -24,9 +25,9 @@ fn main() {
         .build()
         .unwrap();
     let store = azimuth_storage::memory();
-    let registry = Arc::new(Registry::open(store, clock.clone()).unwrap());
-    let device = "contoso-simdevice-east".parse().unwrap();
-    let body = DeviceBody::parse(b"{}").unwrap();
+    let registry = Arc::new(Registry::open("hub1", store, clock.clone()).unwrap());
+    let device = Identity::device("contoso-simdevice-east".parse().unwrap());
+    let body = IdentityBody::parse(b"{}").unwrap();
     runtime
         .block_on(registry.put(&device, &IfMatch::Absent, body))
         .unwrap();

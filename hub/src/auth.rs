@@ -1,7 +1,7 @@
-//! Who may enter: shared access signatures of devices and of policies, client certificates of devices, and
+//! Who may enter: shared access signatures of devices, of modules and of policies, client certificates, and
 //! why not. Pure.
 //!
-//! Devices are judged for MQTT, policy tokens for REST. Every refusal has its rule, one sentence,
+//! Devices and modules are judged for MQTT, policy tokens for REST. Every refusal has its rule, one sentence,
 //! and the arithmetic; no key, no token and no signature is in any of them. May not enter: sockets,
 //! the store, the clock.
 
@@ -12,13 +12,13 @@ use std::time::{Duration, SystemTime};
 
 use azimuth_broker::{Hello, Refusal, Will};
 use azimuth_certs::Ca;
+use azimuth_wire::Identity as Name;
 use azimuth_wire::policy::HubRights;
 use azimuth_wire::registry::{Authentication, Status};
 use azimuth_wire::sas::SasToken;
 use azimuth_wire::time::unix_seconds;
 use azimuth_wire::topic::hub::DeviceTopic;
 use azimuth_wire::user_name::{HubUserName, InvalidUserName};
-use azimuth_wire::{DeviceId, Identity as Name};
 
 use crate::error::Error;
 use crate::policies::{Policies, Policy};
@@ -36,7 +36,7 @@ pub struct Rules {
     pub clock_skew: Duration,
 }
 
-/// A device that may enter.
+/// A device or module that may enter.
 #[derive(Debug)]
 pub struct Entry {
     pub user_name: HubUserName,
@@ -48,14 +48,14 @@ pub struct Entry {
 }
 
 impl Rules {
-    /// Judges a CONNECT. `cas` are the CA certificates of the hub, `find` looks a device up in the
+    /// Judges a CONNECT. `cas` are the CA certificates of the hub, `find` looks an identity up in the
     /// registry.
     pub fn device(
         &self,
         hello: &Hello,
         cas: &[Ca],
         now: SystemTime,
-        find: impl FnOnce(&DeviceId) -> Result<Option<Identity>, Error>,
+        find: impl Fn(&Name) -> Result<Option<Identity>, Error>,
     ) -> Result<Entry, Refusal> {
         let user_name = hello.user_name.as_deref().unwrap_or_default();
         let user_name =
@@ -86,16 +86,16 @@ impl Rules {
         if by_policy.is_some() {
             self.check(asker, &token, &resource, by_policy, None, now)?;
         }
-        let identity = find_device(name, find)?;
+        let identity = look_up(name, &find)?;
         if by_policy.is_none() {
             self.check(asker, &token, &resource, None, Some(&identity), now)?;
         }
-        enabled(&identity)?;
+        enabled(&identity, &find)?;
         Ok(Entry {
-            auth_method: if by_policy.is_some() {
-                BY_POLICY
-            } else {
-                BY_DEVICE_KEY
+            auth_method: match (by_policy, &identity.module_id) {
+                (Some(_), _) => BY_POLICY,
+                (None, None) => BY_DEVICE_KEY,
+                (None, Some(_)) => BY_MODULE_KEY,
             },
             expiry: Some(token.expiry()),
             identity,
@@ -108,7 +108,7 @@ impl Rules {
         user_name: HubUserName,
         cas: &[Ca],
         now: SystemTime,
-        find: impl FnOnce(&DeviceId) -> Result<Option<Identity>, Error>,
+        find: impl Fn(&Name) -> Result<Option<Identity>, Error>,
     ) -> Result<Entry, Refusal> {
         let shown = Shown {
             name: &user_name.identity,
@@ -118,9 +118,9 @@ impl Rules {
         if shown.chain.is_empty() {
             return Err(refusal::no_credentials(Asker::Device));
         }
-        let identity = find_device(&user_name.identity, find)?;
+        let identity = look_up(&user_name.identity, &find)?;
         let auth_method = certificate::judge(&shown, &identity, cas)?;
-        enabled(&identity)?;
+        enabled(&identity, &find)?;
         Ok(Entry {
             auth_method,
             expiry: None,
@@ -173,7 +173,7 @@ impl Rules {
         token: &SasToken,
         path: &str,
         policy: Option<&Policy>,
-        device: Option<&Identity>,
+        own: Option<&Identity>,
         now: SystemTime,
     ) -> Result<(), Refusal> {
         if !self.covers(token, path) {
@@ -185,18 +185,20 @@ impl Rules {
                 &self.host_names,
             ));
         }
-        let (whose, primary, secondary) = match (policy, device) {
+        let (whose, primary, secondary) = match (policy, own) {
             (Some(policy), _) => {
                 let keys = &policy.keys;
                 let whose = format!("policy `{}`", keys.name);
                 (whose, &keys.primary_key, &keys.secondary_key)
             }
-            (None, Some(device)) => match &device.authentication {
+            (None, Some(own)) => match &own.authentication {
                 Authentication::Sas { primary, secondary } => {
-                    (format!("device `{}`", device.device_id), primary, secondary)
+                    (refusal::subject(own), primary, secondary)
                 }
-                Authentication::SelfSigned { .. } | Authentication::CertificateAuthority => {
-                    return Err(refusal::wrong_authentication(device));
+                Authentication::SelfSigned { .. }
+                | Authentication::CertificateAuthority
+                | Authentication::None => {
+                    return Err(refusal::wrong_authentication(own));
                 }
             },
             (None, None) => return Err(refusal::no_policy()),
@@ -234,27 +236,43 @@ impl Rules {
     }
 }
 
-fn find_device(
+fn look_up(
     name: &Name,
-    find: impl FnOnce(&DeviceId) -> Result<Option<Identity>, Error>,
+    find: impl Fn(&Name) -> Result<Option<Identity>, Error>,
 ) -> Result<Identity, Refusal> {
-    if name.module.is_some() {
-        return Err(refusal::module(name));
+    let find = |name: &Name| find(name).map_err(|error| refusal::store(&error));
+    if let Some(identity) = find(name)? {
+        return Ok(identity);
     }
-    let identity = find(&name.device).map_err(|error| refusal::store(&error))?;
-    identity.ok_or_else(|| refusal::unknown_device(&name.device))
+    Err(match &name.module {
+        Some(module) if find(&name.of_device())?.is_some() => {
+            refusal::unknown_module(&name.device, module)
+        }
+        Some(_) | None => refusal::unknown_device(&name.device),
+    })
 }
 
-fn enabled(identity: &Identity) -> Result<(), Refusal> {
-    match identity.status {
+/// A module may enter while its device may.
+fn enabled(
+    identity: &Identity,
+    find: impl Fn(&Name) -> Result<Option<Identity>, Error>,
+) -> Result<(), Refusal> {
+    let disabled = |device: &Identity| match device.status {
         Status::Enabled => Ok(()),
-        Status::Disabled => Err(refusal::disabled_device(identity)),
+        Status::Disabled => Err(refusal::disabled_device(device)),
+    };
+    match identity.module_id {
+        None => disabled(identity),
+        Some(_) => disabled(&look_up(&identity.name().of_device(), find)?),
     }
 }
 
 /// The stamp on messages of a connection that a device key opened; member order as Azure's.
 const BY_DEVICE_KEY: &str =
     r#"{"scope":"device","type":"sas","issuer":"iothub","acceptingIpFilterRule":null}"#;
+/// … a module's key.
+const BY_MODULE_KEY: &str =
+    r#"{"scope":"module","type":"sas","issuer":"iothub","acceptingIpFilterRule":null}"#;
 /// … that a policy's key opened.
 const BY_POLICY: &str =
     r#"{"scope":"hub","type":"sas","issuer":"iothub","acceptingIpFilterRule":null}"#;
@@ -266,7 +284,7 @@ fn resource(name: &Name) -> String {
     }
 }
 
-/// A will is telemetry of its own device, or there is none.
+/// A will is telemetry of its own sender, or there is none.
 fn check_will(will: &Will, name: &Name) -> Result<(), Refusal> {
     if will.exactly_once {
         return Err(refusal::will_quality());

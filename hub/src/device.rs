@@ -1,4 +1,4 @@
-//! Devices on MQTT: what a CONNECT, a PUBLISH and a filter mean at a hub.
+//! Devices and modules on MQTT: what a CONNECT, a PUBLISH and a filter mean at a hub.
 //!
 //! Translates between the front door and the rooms behind it. May not enter: rules of tokens, of the
 //! registry, of sessions.
@@ -13,10 +13,9 @@ use azimuth_broker::{
     Publish, QoS, Refusal,
 };
 use azimuth_clock::Clock;
-use azimuth_wire::Identity;
 use azimuth_wire::message::PropertyBag;
-use azimuth_wire::registry::Status;
 use azimuth_wire::topic::hub::{DeviceTopic, Interests, InvalidTopic};
+use azimuth_wire::{Identity, ModuleId};
 
 use crate::auth::{Entry, Rules};
 use crate::ca_certificates::CaCertificates;
@@ -39,7 +38,7 @@ pub struct DeviceDoor {
     pub longest_silence: Duration,
 }
 
-/// A device on the line: everything a message needs, worked out once.
+/// A device or module on the line: everything a message needs, worked out once.
 #[derive(Clone)]
 pub struct Principal(Arc<Inside>);
 
@@ -70,8 +69,8 @@ impl Backend for DeviceDoor {
         let now = self.clock.utc();
         let entry = self
             .rules
-            .device(&hello, &self.ca_certificates.live(), now, |id| {
-                self.registry.identity(id)
+            .device(&hello, &self.ca_certificates.live(), now, |name| {
+                self.registry.identity(name)
             })?;
         let expires = entry.expiry.and_then(|expiry| self.expires(expiry, now));
         Ok(Admission {
@@ -134,11 +133,10 @@ impl Backend for DeviceDoor {
         who.0.life.connected(self.clock.utc());
         // Only ever this one: a principal is made for one connection.
         let _ = who.0.line.set(line.clone());
-        // Between the look at the registry and this call, the device may have been deleted or disabled.
-        let identity = self.registry.identity(&who.0.identity.device);
-        let may_stay = matches!(identity, Ok(Some(identity))
-            if identity.generation_id == who.0.life.generation_id() && identity.status == Status::Enabled);
-        if !may_stay {
+        // Between the look at the registry and this call, it may have been deleted or its device disabled.
+        let generation_id = who.0.life.generation_id();
+        let admitted = self.registry.admits(&who.0.identity, generation_id);
+        if !matches!(admitted, Ok(true)) {
             line.close(CloseReason::Removed(REMOVED_MEANWHILE));
         }
     }
@@ -155,9 +153,9 @@ impl DeviceDoor {
         let life = self
             .registry
             .live()
-            .of(&identity.device, &entry.identity.generation_id)
+            .of(&identity, &entry.identity.generation_id)
             .map_err(|error| {
-                let sentence = format!("the hub could not look the device up: {error}");
+                let sentence = format!("the hub could not look the identity up: {error}");
                 Refusal::new("store", Answer::Connack(3), sentence)
             })?;
         let partition = partition_for(identity.device.as_str(), self.partitions.into());
@@ -191,6 +189,7 @@ fn telemetry(
 ) -> Result<Inward, Refusal> {
     let sender = Sender {
         device_id: device.identity.device.as_str(),
+        module_id: device.identity.module.as_ref().map(ModuleId::as_str),
         generation_id: device.life.generation_id(),
         auth_method: device.auth_method,
         model_id: device.model_id.as_deref(),
@@ -243,4 +242,4 @@ fn known_filter(identity: &Identity, filter: &str) -> Result<(), Refusal> {
     Err(Refusal::new("unknown-filter", Answer::Close, sentence).fact("filter", shown))
 }
 
-const REMOVED_MEANWHILE: &str = "the device was deleted or disabled while it connected";
+const REMOVED_MEANWHILE: &str = "the identity was deleted or disabled while it connected";

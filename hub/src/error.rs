@@ -3,10 +3,10 @@
 use std::net::IpAddr;
 
 use azimuth_certs::CaRefusal;
-use azimuth_wire::ErrorCode;
 use azimuth_wire::registry::InvalidBody;
 use azimuth_wire::registry::bulk::BulkResult;
 use azimuth_wire::twin::InvalidTwin;
+use azimuth_wire::{ErrorCode, Identity as Name};
 
 use crate::event;
 
@@ -17,8 +17,23 @@ pub enum Error {
     Unauthorized,
     #[error("Device {0} not registered")]
     DeviceNotFound(String),
+    #[error("Module {module} on device {device} not registered")]
+    ModuleNotFound { device: String, module: String },
     #[error("A device with ID '{0}' is already registered.")]
     DeviceAlreadyExists(String),
+    #[error("Device {device} in IotHub {hub} already contains Module {module}.")]
+    ModuleAlreadyExists {
+        device: String,
+        module: String,
+        hub: String,
+    },
+    #[error("a device has {0} modules at most")]
+    TooManyModules(usize),
+    #[error("`{0}` belongs to an edge device and is made, changed and removed by the hub alone")]
+    SystemModule(String),
+    /// Azure lets nobody near the modules of a device that is missing or disabled.
+    #[error("Unauthorized")]
+    ModulesShut { device: String, why: &'static str },
     #[error(
         "Precondition failed: Device version did not match, existingVersion:{existing} newVersion:{wanted}"
     )]
@@ -82,12 +97,49 @@ pub enum Error {
 }
 
 impl Error {
+    /// No such device, or no such module.
+    pub fn not_found(name: &Name) -> Self {
+        match &name.module {
+            None => Self::DeviceNotFound(name.to_string()),
+            Some(module) => Self::ModuleNotFound {
+                device: name.device.to_string(),
+                module: module.to_string(),
+            },
+        }
+    }
+
+    /// There is one already, in the hub of this name.
+    pub fn exists(name: &Name, hub: &str) -> Self {
+        match &name.module {
+            None => Self::DeviceAlreadyExists(name.to_string()),
+            Some(module) => Self::ModuleAlreadyExists {
+                device: name.device.to_string(),
+                module: module.to_string(),
+                hub: hub.to_owned(),
+            },
+        }
+    }
+
+    /// What a refusal record says, where a client is told less.
+    pub fn sentence(&self) -> String {
+        match self {
+            Self::ModulesShut { device, why } => format!(
+                "the device `{device}` {why}, so its modules can neither be read nor written"
+            ),
+            error => error.to_string(),
+        }
+    }
+
     /// What a REST client is told.
     pub fn code(&self) -> ErrorCode {
         match self {
-            Self::Unauthorized => ErrorCode::IotHubUnauthorizedAccess,
+            Self::Unauthorized | Self::ModulesShut { .. } => ErrorCode::IotHubUnauthorizedAccess,
             Self::DeviceNotFound(_) => ErrorCode::DeviceNotFound,
+            Self::ModuleNotFound { .. } => ErrorCode::ModuleNotFound,
             Self::DeviceAlreadyExists(_) => ErrorCode::DeviceAlreadyExists,
+            Self::ModuleAlreadyExists { .. } => ErrorCode::ModuleAlreadyExistsOnDevice,
+            Self::TooManyModules(_) => ErrorCode::TooManyModulesOnDevice,
+            Self::SystemModule(_) => ErrorCode::SystemModuleModifyUnauthorizedAccess,
             Self::StaleEtag { .. }
             | Self::EtagMissing
             | Self::StaleTwin(_)
@@ -122,7 +174,9 @@ impl Error {
     pub fn is_nothing_found(&self) -> bool {
         matches!(
             self,
-            Self::DeviceNotFound(_) | Self::CaCertificate(CaRefusal::NotFound(_))
+            Self::DeviceNotFound(_)
+                | Self::ModuleNotFound { .. }
+                | Self::CaCertificate(CaRefusal::NotFound(_))
         )
     }
 
@@ -131,7 +185,12 @@ impl Error {
         match self {
             Self::Unauthorized => "unauthorized",
             Self::DeviceNotFound(_) => "unknown-device",
+            Self::ModuleNotFound { .. } => "unknown-module",
             Self::DeviceAlreadyExists(_) => "device-exists",
+            Self::ModuleAlreadyExists { .. } => "module-exists",
+            Self::TooManyModules(_) => "too-many-modules",
+            Self::SystemModule(_) => "system-module",
+            Self::ModulesShut { .. } => "modules-shut",
             Self::StaleEtag { .. } => "stale-etag",
             Self::EtagMissing => "etag-missing",
             Self::StaleTwin(_) => "stale-twin-etag",

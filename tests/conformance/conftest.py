@@ -4,6 +4,7 @@ AZIMUTH_BINARY names the program under test; without it the release build is tak
 it with the tutorial's defaults on loopback addresses and a data folder of its own.
 """
 
+import collections
 import json
 import os
 import pathlib
@@ -22,6 +23,21 @@ sys.path.insert(0, str(ROOT / "tests"))
 BINARY = os.environ.get("AZIMUTH_BINARY", str(ROOT / "target" / "release" / "azimuth"))
 # The tutorial's defaults, but that devices are told at once what became of them.
 HASTY = {"AZIMUTH_CONFIG": str(pathlib.Path(__file__).with_name("hasty.toml"))}
+
+
+def pytest_addoption(parser):
+    parser.addoption("--part", default="1/1", help="one of so many parts of the suite, such as 1/2: whole files, about as many tests in each")
+
+
+def pytest_collection_modifyitems(config, items):
+    part, parts = map(int, config.getoption("part").split("/"))
+    tests = collections.Counter(item.path for item in items)
+    sizes, place = [0] * parts, {}
+    for path, count in sorted(tests.items(), key=lambda file: (-file[1], file[0])):
+        place[path] = sizes.index(min(sizes))
+        sizes[place[path]] += count
+    config.hook.pytest_deselected(items=[item for item in items if place[item.path] != part - 1])
+    items[:] = [item for item in items if place[item.path] == part - 1]
 
 
 class Simulator:

@@ -38,6 +38,11 @@ impl Identity {
             module: None,
         }
     }
+
+    /// A module's device; a device is its own.
+    pub fn of_device(&self) -> Self {
+        Self::device(self.device.clone())
+    }
 }
 
 /// `device` or `device/module`, the MQTT client id of the identity.

@@ -13,6 +13,7 @@ use azimuth_certs::{Ca, Certificate, MOST_STEPS, Thumbprint, helpers, path_to_an
 use azimuth_wire::Identity as Name;
 use azimuth_wire::registry::Authentication;
 
+use crate::auth::refusal::no_proof;
 use crate::registry::Identity;
 
 /// What a client showed, and when.
@@ -42,13 +43,20 @@ pub fn judge(shown: &Shown<'_>, identity: &Identity, cas: &[Ca]) -> Result<&'sta
             if !leaf.validity().contains(shown.now) {
                 return Err(refusal::certificate_out_of_time(&leaf, shown.now));
             }
-            Ok(BY_THUMBPRINT)
+            Ok(match identity.module_id {
+                None => BY_THUMBPRINT,
+                Some(_) => BY_THUMBPRINT_OF_MODULE,
+            })
         }
         Authentication::CertificateAuthority => {
             by_authority(shown, leaf, cas)?;
-            Ok(BY_AUTHORITY)
+            Ok(match identity.module_id {
+                None => BY_AUTHORITY,
+                Some(_) => BY_AUTHORITY_OF_MODULE,
+            })
         }
         Authentication::Sas { .. } => Err(refusal::not_by_certificate(identity)),
+        Authentication::None => Err(no_proof(identity)),
     }
 }
 
@@ -84,5 +92,7 @@ fn by_authority(shown: &Shown<'_>, leaf: Certificate, cas: &[Ca]) -> Result<(), 
 /// The stamp on messages of a connection that a certificate with a known thumbprint opened; member
 /// order as Azure's.
 const BY_THUMBPRINT: &str = r#"{"scope":"device","type":"x509Certificate","issuer":"external","acceptingIpFilterRule":null}"#;
+const BY_THUMBPRINT_OF_MODULE: &str = r#"{"scope":"module","type":"x509Certificate","issuer":"external","acceptingIpFilterRule":null}"#;
 /// … that a certificate below a CA of the hub opened.
 const BY_AUTHORITY: &str = r#"{"scope":"device","type":"x509CertificateAuthority","issuer":"external","acceptingIpFilterRule":null}"#;
+const BY_AUTHORITY_OF_MODULE: &str = r#"{"scope":"module","type":"x509CertificateAuthority","issuer":"external","acceptingIpFilterRule":null}"#;

@@ -2,11 +2,12 @@
 
 use azimuth_broker::{Answer, Refusal};
 use azimuth_wire::policy::HubRights;
+use azimuth_wire::registry::Authentication;
 use azimuth_wire::sas::{Malformed, SasToken};
 use azimuth_wire::time::Timestamp;
 use azimuth_wire::topic::hub::{InvalidTopic, telemetry_topic};
 use azimuth_wire::user_name::InvalidUserName;
-use azimuth_wire::{DeviceId, ErrorCode, Identity as Name};
+use azimuth_wire::{DeviceId, ErrorCode, Identity as Name, ModuleId};
 use std::time::{Duration, UNIX_EPOCH};
 
 use crate::error::Error;
@@ -170,13 +171,10 @@ pub fn unknown_device(device: &DeviceId) -> Refusal {
     connack("unknown-device", sentence)
 }
 
-pub fn module(name: &Name) -> Refusal {
-    let module = name.module.as_ref().map_or("", |module| module.as_str());
-    let sentence = format!(
-        "the device `{}` has no module `{module}`: modules are not simulated",
-        name.device
-    );
-    connack("unknown-device", sentence).fact("identity", name)
+pub fn unknown_module(device: &DeviceId, module: &ModuleId) -> Refusal {
+    let sentence =
+        format!("the device `{device}` has no module `{module}`; ids are case-sensitive");
+    connack("unknown-module", sentence)
 }
 
 pub fn disabled_device(identity: &Identity) -> Refusal {
@@ -191,17 +189,38 @@ pub fn disabled_device(identity: &Identity) -> Refusal {
 
 pub fn wrong_authentication(identity: &Identity) -> Refusal {
     let kind = identity.authentication.kind();
+    if identity.authentication == Authentication::None {
+        return no_proof(identity);
+    }
     let sentence = format!(
-        "the device `{}` proves itself by certificate (authentication type {kind}), the client sent a token",
-        identity.device_id
+        "the {} proves itself by certificate (authentication type {kind}), the client sent a token",
+        subject(identity)
     );
     connack("wrong-authentication", sentence).fact("authentication type", kind)
 }
 
 pub fn store(error: &Error) -> Refusal {
-    tracing::error!(%error, "a device could not be looked up");
-    let sentence = format!("the hub could not look the device up: {error}");
+    tracing::error!(%error, "an identity could not be looked up");
+    let sentence = format!("the hub could not look the identity up: {error}");
     Refusal::new("store", Answer::Connack(SERVER_UNAVAILABLE), sentence)
+}
+
+/// Of an edge device's own modules, whose keys its runtime would have to ask for.
+pub fn no_proof(identity: &Identity) -> Refusal {
+    let sentence = format!(
+        "the {} has neither keys nor a thumbprint (authentication type none), so nothing lets it in",
+        subject(identity)
+    );
+    connack("wrong-authentication", sentence).fact("authentication type", "none")
+}
+
+/// `device ‹id›` or `module ‹device›/‹id›`.
+pub fn subject(identity: &Identity) -> String {
+    let name = identity.name();
+    match name.module {
+        None => format!("device `{name}`"),
+        Some(_) => format!("module `{name}`"),
+    }
 }
 
 pub fn connack(kind: &'static str, sentence: impl Into<String>) -> Refusal {

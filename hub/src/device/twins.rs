@@ -126,18 +126,18 @@ impl Clerk {
     }
 
     async fn serve(&self, request: &Request) -> Result<(u16, Option<u64>, Bytes), Error> {
-        let device = &self.who.0.identity.device;
+        let name = &self.who.0.identity;
         let generation_id = self.who.0.life.generation_id();
         match &request.asks {
             Asks::Read => {
-                let twin = self.registry.own_twin(device, generation_id)?;
+                let twin = self.registry.own_twin(name, generation_id)?;
                 Ok((200, None, twin.to_string().into()))
             }
             Asks::Report { patch, if_version } => {
                 let patch = SectionBody::from(parse(patch)?).values;
                 let written = self
                     .registry
-                    .report(device, generation_id, &patch, *if_version);
+                    .report(name, generation_id, &patch, *if_version);
                 Ok((204, Some(written.await?), Bytes::new()))
             }
         }

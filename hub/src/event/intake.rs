@@ -11,6 +11,7 @@ use super::{Event, Pairs};
 #[derive(Debug, Clone, Copy)]
 pub struct Sender<'a> {
     pub device_id: &'a str,
+    pub module_id: Option<&'a str>,
     pub generation_id: &'a str,
     pub auth_method: &'a str,
     /// The model id that the connection announced.
@@ -73,7 +74,7 @@ pub fn envelope(
     let mut envelope = Vec::new();
     Event {
         device_id: sender.device_id,
-        module_id: None,
+        module_id: sender.module_id,
         generation_id: sender.generation_id,
         auth_method: sender.auth_method,
         source: "Telemetry",
@@ -114,6 +115,7 @@ mod tests {
 
     const SENDER: Sender<'_> = Sender {
         device_id: "dev1",
+        module_id: None,
         generation_id: "637199981642612179",
         auth_method: "{}",
         model_id: None,

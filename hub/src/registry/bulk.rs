@@ -2,6 +2,7 @@
 //!
 //! May not enter: HTTP, the items around it.
 
+use azimuth_wire::Identity as Name;
 use azimuth_wire::etag::IfMatch;
 use azimuth_wire::registry::bulk::{BulkItem, ImportMode};
 
@@ -13,7 +14,8 @@ use crate::twin::DesiredChange;
 #[derive(Debug)]
 pub enum Applied {
     Written(Box<Written>),
-    Deleted,
+    /// These are no more.
+    Deleted(Vec<Name>),
     Twin(Option<DesiredChange>),
 }
 
@@ -21,7 +23,7 @@ impl Registry {
     /// Carries out one item, all of it or nothing.
     pub async fn apply(&self, item: BulkItem) -> Result<Applied, Error> {
         let BulkItem {
-            id,
+            name,
             mode,
             etag,
             twin_etag,
@@ -30,15 +32,21 @@ impl Registry {
         } = item;
         let any = |etag: &Option<String>| etag.clone().map_or(IfMatch::Any, IfMatch::Etag);
         match mode {
-            ImportMode::Delete => self.delete(&id, &IfMatch::Any).await?,
-            ImportMode::DeleteIfMatchEtag => self.delete(&id, &any(&etag)).await?,
+            ImportMode::Delete => {
+                let gone = self.delete(&name, &IfMatch::Any).await?;
+                Ok(Applied::Deleted(gone))
+            }
+            ImportMode::DeleteIfMatchEtag => {
+                let gone = self.delete(&name, &any(&etag)).await?;
+                Ok(Applied::Deleted(gone))
+            }
             ImportMode::UpdateTwin => {
-                let written = self.patch_twin(&id, &IfMatch::Any, &twin).await?;
-                return Ok(Applied::Twin(written.desired));
+                let written = self.patch_twin(&name, &IfMatch::Any, &twin).await?;
+                Ok(Applied::Twin(written.desired))
             }
             ImportMode::UpdateTwinIfMatchEtag => {
-                let written = self.patch_twin(&id, &any(&twin_etag), &twin).await?;
-                return Ok(Applied::Twin(written.desired));
+                let written = self.patch_twin(&name, &any(&twin_etag), &twin).await?;
+                Ok(Applied::Twin(written.desired))
             }
             ImportMode::Create
             | ImportMode::Update
@@ -59,10 +67,9 @@ impl Registry {
                     false if demands_etag => any(&etag),
                     false => IfMatch::Any,
                 };
-                let written = self.write(&id, condition, body, &twin).await?;
-                return Ok(Applied::Written(written.into()));
+                let written = self.write(&name, condition, body, &twin).await?;
+                Ok(Applied::Written(written.into()))
             }
         }
-        Ok(Applied::Deleted)
     }
 }

@@ -1,23 +1,28 @@
-//! One device identity as it is stored, and the rules of writing it. Pure.
+//! One identity as it is stored, of a device or of a module, and the rules of writing it. Pure.
 //!
 //! May not enter: the store, live state, chance other than what the caller brings.
 
+use azimuth_wire::etag::{self, IfMatch};
 use azimuth_wire::registry::{
-    Authentication, AuthenticationBody, Capabilities, Device, DeviceBody, Status,
+    Authentication, AuthenticationBody, Capabilities, Device, IdentityBody, InvalidBody, Module,
+    Status,
 };
 use azimuth_wire::time::Timestamp;
-use azimuth_wire::{DeviceId, SymmetricKey, etag};
+use azimuth_wire::{DeviceId, Identity as Name, ModuleId, SymmetricKey};
 use serde::{Deserialize, Serialize};
 
 use super::live::Liveness;
+use super::scope;
 use crate::error::Error;
-use azimuth_wire::etag::IfMatch;
 
-/// A device identity without what changes by itself.
+/// An identity without what changes by itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Identity {
     pub device_id: DeviceId,
+    /// Of a module. It has no status of its own: it may connect while its device may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub module_id: Option<ModuleId>,
     pub generation_id: String,
     /// Behind the etag: a random start, one more with each write.
     pub counter: u64,
@@ -25,42 +30,59 @@ pub struct Identity {
     pub status_reason: Option<String>,
     pub status_updated_time: Timestamp,
     pub authentication: Authentication,
-    /// Whether it is an edge device. Kept and shown; what belongs to one (its scope, its modules) is
-    /// not simulated.
     #[serde(default)]
     pub iot_edge: bool,
+    /// An edge device's own; of another device its parent's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_scope: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parent_scopes: Vec<String>,
+    /// Of a module.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub managed_by: Option<String>,
 }
 
-/// What a new identity needs from outside.
-pub struct Fresh<K> {
+/// An identity as a service sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Shown {
+    Device(Box<Device>),
+    Module(Box<Module>),
+}
+
+/// What a write needs from outside.
+pub struct Fresh<'a, K> {
     pub now: Timestamp,
     pub generation_id: String,
     pub counter: u64,
     pub key: K,
+    /// The name of the hub, which stands in one of Azure's sentences.
+    pub hub: &'a str,
 }
 
 impl Identity {
-    /// The identity that a PUT leaves behind, or Azure's refusal.
+    /// The identity that a PUT leaves behind, or Azure's refusal. `is_edge` says whether a scope is that of
+    /// an edge device of this hub.
     ///
     /// A PUT is a full replace: without `authentication` in the body, new keys are made. Without
     /// `If-Match` it creates and never updates, even when the body has the present etag.
     pub fn put<K: FnMut() -> SymmetricKey>(
         present: Option<&Self>,
-        device: &DeviceId,
+        name: &Name,
         if_match: &IfMatch,
-        body: DeviceBody,
-        fresh: Fresh<K>,
+        body: IdentityBody,
+        fresh: Fresh<'_, K>,
+        is_edge: impl Fn(&str) -> Result<bool, Error>,
     ) -> Result<Self, Error> {
-        check_body(device, &body)?;
+        check_body(name, &body)?;
+        check_reserved(present, name)?;
         match (present, if_match) {
-            (Some(_), IfMatch::Absent) => Err(Error::DeviceAlreadyExists(device.to_string())),
-            (None, IfMatch::Absent) => Ok(Self::new(device, body, fresh)),
-            (None, IfMatch::Any | IfMatch::Etag(_)) => {
-                Err(Error::DeviceNotFound(device.to_string()))
-            }
+            (Some(_), IfMatch::Absent) => Err(Error::exists(name, fresh.hub)),
+            (None, IfMatch::Any | IfMatch::Etag(_)) => Err(Error::not_found(name)),
+            (None, IfMatch::Absent) => Self::new(name, body, fresh, is_edge),
             (Some(present), IfMatch::Any | IfMatch::Etag(_)) => {
                 present.check_etag(if_match)?;
-                Ok(present.replaced(body, fresh))
+                present.replaced(body, fresh, is_edge)
             }
         }
     }
@@ -68,15 +90,41 @@ impl Identity {
     /// Whether a DELETE may remove what is `present`.
     pub fn delete<'a>(
         present: Option<&'a Self>,
-        device: &DeviceId,
+        name: &Name,
         if_match: &IfMatch,
     ) -> Result<&'a Self, Error> {
         if *if_match == IfMatch::Absent {
             return Err(Error::EtagMissing);
         }
-        let present = present.ok_or_else(|| Error::DeviceNotFound(device.to_string()))?;
+        let present = present.ok_or_else(|| Error::not_found(name))?;
+        check_reserved(Some(present), name)?;
         present.check_etag(if_match)?;
         Ok(present)
+    }
+
+    /// One of the two modules that an edge device is made with.
+    pub fn system_module<K>(name: Name, fresh: Fresh<'_, K>) -> Self {
+        Self {
+            device_id: name.device,
+            module_id: name.module,
+            generation_id: fresh.generation_id,
+            counter: fresh.counter,
+            status: Status::Enabled,
+            status_reason: None,
+            status_updated_time: Timestamp::NEVER,
+            authentication: Authentication::None,
+            iot_edge: false,
+            device_scope: None,
+            parent_scopes: Vec::new(),
+            managed_by: Some("iotEdge".into()),
+        }
+    }
+
+    pub fn name(&self) -> Name {
+        Name {
+            device: self.device_id.clone(),
+            module: self.module_id.clone(),
+        }
     }
 
     /// The unquoted etag.
@@ -84,50 +132,102 @@ impl Identity {
         etag::of_counter(self.counter)
     }
 
+    /// The scope that others may name as their parent's.
+    pub fn own_scope(&self) -> Option<&str> {
+        self.device_scope.as_deref().filter(|_| self.iot_edge)
+    }
+
     /// The JSON shape, live state merged in.
-    pub fn device(&self, live: Liveness) -> Device {
-        Device {
-            device_id: self.device_id.clone(),
-            generation_id: self.generation_id.clone(),
-            etag: self.etag(),
-            connection_state: live.state,
-            status: self.status,
-            status_reason: self.status_reason.clone(),
-            connection_state_updated_time: live.changed,
-            status_updated_time: self.status_updated_time,
-            last_activity_time: live.activity,
-            cloud_to_device_message_count: 0,
-            authentication: self.authentication.clone(),
-            capabilities: Capabilities {
-                iot_edge: self.iot_edge,
-            },
-            device_scope: None,
-            parent_scopes: Vec::new(),
+    pub fn shown(&self, live: Liveness) -> Shown {
+        let (device_id, generation_id) = (self.device_id.clone(), self.generation_id.clone());
+        match &self.module_id {
+            None => Shown::Device(Box::new(Device {
+                device_id,
+                generation_id,
+                etag: self.etag(),
+                connection_state: live.state,
+                status: self.status,
+                status_reason: self.status_reason.clone(),
+                connection_state_updated_time: live.changed,
+                status_updated_time: self.status_updated_time,
+                last_activity_time: live.activity,
+                cloud_to_device_message_count: 0,
+                authentication: self.authentication.clone(),
+                capabilities: Capabilities {
+                    iot_edge: self.iot_edge,
+                },
+                device_scope: self.device_scope.clone(),
+                parent_scopes: self.parent_scopes.clone(),
+            })),
+            Some(module_id) => Shown::Module(Box::new(Module {
+                module_id: module_id.clone(),
+                managed_by: self.managed_by.clone(),
+                device_id,
+                generation_id,
+                etag: self.etag(),
+                connection_state: live.state,
+                connection_state_updated_time: live.changed,
+                last_activity_time: live.activity,
+                cloud_to_device_message_count: 0,
+                authentication: self.authentication.clone(),
+            })),
         }
     }
 
     fn new<K: FnMut() -> SymmetricKey>(
-        device: &DeviceId,
-        body: DeviceBody,
-        fresh: Fresh<K>,
-    ) -> Self {
-        Self {
-            device_id: device.clone(),
-            generation_id: fresh.generation_id,
-            counter: fresh.counter,
+        name: &Name,
+        body: IdentityBody,
+        fresh: Fresh<'_, K>,
+        is_edge: impl Fn(&str) -> Result<bool, Error>,
+    ) -> Result<Self, Error> {
+        let blank = Self {
+            device_id: name.device.clone(),
+            module_id: name.module.clone(),
+            generation_id: fresh.generation_id.clone(),
+            counter: fresh.counter.wrapping_sub(1),
             status: body.status,
-            status_reason: body.status_reason,
+            status_reason: None,
             status_updated_time: Timestamp::NEVER,
-            authentication: complete(body.authentication, fresh.key),
-            iot_edge: body.iot_edge,
+            authentication: Authentication::None,
+            iot_edge: false,
+            device_scope: None,
+            parent_scopes: Vec::new(),
+            managed_by: None,
+        };
+        let mut body = body;
+        if body.iot_edge {
+            // What a client says of the scope of a new edge device is passed over.
+            body.device_scope = None;
         }
+        blank.replaced(body, fresh, is_edge)
     }
 
-    fn replaced<K: FnMut() -> SymmetricKey>(&self, body: DeviceBody, fresh: Fresh<K>) -> Self {
-        Self {
-            device_id: self.device_id.clone(),
-            generation_id: self.generation_id.clone(),
+    fn replaced<K: FnMut() -> SymmetricKey>(
+        &self,
+        body: IdentityBody,
+        fresh: Fresh<'_, K>,
+        is_edge: impl Fn(&str) -> Result<bool, Error>,
+    ) -> Result<Self, Error> {
+        let authentication = complete(body.authentication, self.module_id.is_some(), fresh.key)?;
+        let unchanged = Self {
             counter: self.counter.wrapping_add(1),
+            authentication,
+            ..self.clone()
+        };
+        if self.module_id.is_some() {
+            return Ok(Self {
+                status: Status::Enabled,
+                managed_by: body.managed_by,
+                ..unchanged
+            });
+        }
+        let asked = scope::Asked {
+            iot_edge: body.iot_edge,
+            device_scope: body.device_scope.as_deref(),
+            parent_scopes: &body.parent_scopes,
+        };
+        let (device_scope, parent_scopes) = asked.of(self, &fresh.generation_id, is_edge)?;
+        Ok(Self {
             status_updated_time: if body.status == self.status {
                 self.status_updated_time
             } else {
@@ -135,45 +235,76 @@ impl Identity {
             },
             status: body.status,
             status_reason: body.status_reason,
-            authentication: complete(body.authentication, fresh.key),
             iot_edge: body.iot_edge,
-        }
+            device_scope,
+            parent_scopes,
+            ..unchanged
+        })
     }
 
     fn check_etag(&self, if_match: &IfMatch) -> Result<(), Error> {
         match if_match {
             IfMatch::Etag(wanted) if *wanted != self.etag() => Err(Error::StaleEtag {
                 existing: self.counter,
-                wanted: shown(wanted),
+                wanted: counter_shown(wanted),
             }),
             IfMatch::Etag(_) | IfMatch::Any | IfMatch::Absent => Ok(()),
         }
     }
 }
 
-/// What this hub cannot keep is refused, not forgotten.
-fn check_body(device: &DeviceId, body: &DeviceBody) -> Result<(), Error> {
-    if let Some(id) = &body.device_id
-        && id != device.as_str()
-    {
-        return Err(Error::Argument(format!(
-            "the deviceId of the body is not `{device}`, as the path says"
-        )));
+impl Shown {
+    pub fn etag(&self) -> &str {
+        match self {
+            Self::Device(device) => &device.etag,
+            Self::Module(module) => &module.etag,
+        }
     }
-    if body.device_scope.is_some() || !body.parent_scopes.is_empty() {
-        return Err(Error::DeviceScope(
-            "the scope names no edge device of this hub",
-        ));
-    }
-    Ok(())
 }
 
-fn complete(body: AuthenticationBody, mut key: impl FnMut() -> SymmetricKey) -> Authentication {
-    match body {
+/// The path says whom a body is about.
+fn check_body(name: &Name, body: &IdentityBody) -> Result<(), Error> {
+    if let Some(id) = &body.device_id
+        && id != name.device.as_str()
+    {
+        return Err(Error::Argument(format!(
+            "the deviceId of the body is not `{}`, as the path says",
+            name.device
+        )));
+    }
+    let module = name.module.as_ref().map(ModuleId::as_str);
+    match &body.module_id {
+        Some(id) if module.is_some_and(|module| module != id) => Err(Error::Argument(format!(
+            "the moduleId of the body is not that of `{name}`, as the path says"
+        ))),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Names that begin with `$` are the hub's: who asks for the modules of an edge device may read them.
+fn check_reserved(present: Option<&Identity>, name: &Name) -> Result<(), Error> {
+    match &name.module {
+        Some(module) if module.as_str().starts_with('$') => match present {
+            Some(_) => Err(Error::SystemModule(name.to_string())),
+            None => Err(Error::Argument(format!(
+                "the moduleId `{module}` begins with `$`, which only modules of the hub's own do"
+            ))),
+        },
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn complete(
+    body: AuthenticationBody,
+    is_module: bool,
+    mut key: impl FnMut() -> SymmetricKey,
+) -> Result<Authentication, Error> {
+    Ok(match body {
         AuthenticationBody::Sas(Some((primary, secondary))) => {
             Authentication::Sas { primary, secondary }
         }
-        AuthenticationBody::Sas(None) => Authentication::Sas {
+        AuthenticationBody::None if !is_module => Err(InvalidBody::NoAuthenticationType)?,
+        AuthenticationBody::Sas(None) | AuthenticationBody::None => Authentication::Sas {
             primary: key(),
             secondary: key(),
         },
@@ -181,11 +312,11 @@ fn complete(body: AuthenticationBody, mut key: impl FnMut() -> SymmetricKey) -> 
             Authentication::SelfSigned { primary, secondary }
         }
         AuthenticationBody::CertificateAuthority => Authentication::CertificateAuthority,
-    }
+    })
 }
 
 /// The number behind an etag, as Azure prints it; a text that is no etag of ours as it came.
-fn shown(etag: &str) -> String {
+fn counter_shown(etag: &str) -> String {
     etag::counter_of(etag).map_or_else(
         || etag.chars().take(40).collect(),
         |counter| counter.to_string(),

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use azimuth_storage::{Change, Expect, Key, Store};
-use azimuth_wire::DeviceId;
+use azimuth_wire::Identity as Name;
 use azimuth_wire::registry::ConnectionState;
 use azimuth_wire::time::Timestamp;
 use dashmap::DashMap;
@@ -30,7 +30,7 @@ pub struct Live {
     /// When this hub started: devices that were connected when the last one ended have been
     /// disconnected since.
     started: SystemTime,
-    seen: DashMap<DeviceId, Arc<DeviceLife>>,
+    seen: DashMap<Name, Arc<DeviceLife>>,
     shared: Arc<Shared>,
 }
 
@@ -40,9 +40,9 @@ struct Shared {
     unwritten: Mutex<Vec<Arc<DeviceLife>>>,
 }
 
-/// The live state of one device, of one generation of it.
+/// The live state of one device or module, of one generation of it.
 pub struct DeviceLife {
-    device: DeviceId,
+    name: Name,
     generation_id: String,
     line: Mutex<(ConnectionState, Timestamp)>,
     /// Microseconds since 1970; 0 is never.
@@ -79,17 +79,17 @@ impl Live {
     /// The live state of a device that comes on the line, from now on in memory.
     pub fn of(
         &self,
-        device: &DeviceId,
+        name: &Name,
         generation_id: &str,
     ) -> Result<Arc<DeviceLife>, azimuth_storage::Error> {
-        if let Some(life) = self.seen.get(device)
+        if let Some(life) = self.seen.get(name)
             && life.generation_id == generation_id
         {
             return Ok(life.clone());
         }
-        let before = self.written(device, generation_id)?;
+        let before = self.written(name, generation_id)?;
         let life = Arc::new(DeviceLife {
-            device: device.clone(),
+            name: name.clone(),
             generation_id: generation_id.into(),
             line: Mutex::new((before.state, before.changed)),
             activity: AtomicU64::new(microseconds(before.activity)),
@@ -98,41 +98,41 @@ impl Live {
             messages: AtomicU64::new(0),
             shared: self.shared.clone(),
         });
-        self.seen.insert(device.clone(), life.clone());
+        self.seen.insert(name.clone(), life.clone());
         Ok(life)
     }
 
     /// What a device's JSON is to say.
     pub fn liveness(
         &self,
-        device: &DeviceId,
+        name: &Name,
         generation_id: &str,
     ) -> Result<Liveness, azimuth_storage::Error> {
-        match self.seen.get(device) {
+        match self.seen.get(name) {
             Some(life) if life.generation_id == generation_id => Ok(life.liveness()),
-            Some(_) | None => self.written(device, generation_id),
+            Some(_) | None => self.written(name, generation_id),
         }
     }
 
-    /// How many are on the line.
+    /// How many devices are on the line.
     pub fn connected(&self) -> u64 {
         self.shared.connected.load(Ordering::Relaxed)
     }
 
     /// Forgets a device that was deleted. What was written down is `Live::erase`'s.
-    pub fn forget(&self, device: &DeviceId, generation_id: &str) {
+    pub fn forget(&self, name: &Name, generation_id: &str) {
         self.seen
-            .remove_if(device, |_, life| life.generation_id == generation_id);
+            .remove_if(name, |_, life| life.generation_id == generation_id);
     }
 
     /// The change that removes what was written down of a device.
-    pub fn erase(device: &DeviceId) -> Change {
-        Change::delete(key(device), Expect::Anything)
+    pub fn erase(name: &Name) -> Change {
+        Change::delete(key(name), Expect::Anything)
     }
 
     /// The first `limit` devices seen, by id.
     pub fn rows(&self, limit: usize) -> Vec<Row> {
-        let mut rows: BTreeMap<DeviceId, Arc<DeviceLife>> = BTreeMap::new();
+        let mut rows: BTreeMap<Name, Arc<DeviceLife>> = BTreeMap::new();
         for life in &self.seen {
             let last = rows.last_key_value().map(|(id, _)| id);
             if rows.len() >= limit && last.is_none_or(|last| life.key() > last) {
@@ -157,10 +157,10 @@ impl Live {
 
     fn written(
         &self,
-        device: &DeviceId,
+        name: &Name,
         generation_id: &str,
     ) -> Result<Liveness, azimuth_storage::Error> {
-        let Some(document) = self.store.get(&key(device))? else {
+        let Some(document) = self.store.get(&key(name))? else {
             return Ok(Liveness::default());
         };
         let written = match serde_json::from_slice::<Written>(&document.body) {
@@ -221,6 +221,8 @@ impl DeviceLife {
     fn turn(self: &Arc<Self>, to: ConnectionState, now: SystemTime) {
         let from = std::mem::replace(&mut *self.line.lock(), (to, now.into())).0;
         match (from, to) {
+            // Modules are no devices, so they are not counted.
+            _ if self.name.module.is_some() => {}
             (ConnectionState::Disconnected, ConnectionState::Connected) => {
                 self.shared.connected.fetch_add(1, Ordering::Relaxed);
             }
@@ -252,13 +254,13 @@ impl DeviceLife {
             changed: live.changed,
             activity: live.activity,
         });
-        Some(Change::put(key(&self.device), Expect::Anything, body.ok()?))
+        Some(Change::put(key(&self.name), Expect::Anything, body.ok()?))
     }
 
     fn row(&self) -> Row {
         let live = self.liveness();
         Row {
-            device: self.device.to_string(),
+            device: self.name.to_string(),
             connection_state: live.state.name().into(),
             last_activity: live.activity.to_string(),
             messages: self.messages.load(Ordering::Relaxed),
@@ -278,8 +280,8 @@ struct Written {
     activity: Timestamp,
 }
 
-fn key(device: &DeviceId) -> Key {
-    Key::new("live", device.as_str())
+fn key(name: &Name) -> Key {
+    Key::new("live", &name.to_string())
 }
 
 fn microseconds(time: Timestamp) -> u64 {

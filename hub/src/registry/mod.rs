@@ -1,34 +1,38 @@
 //! The identity registry: create, read, update, list, delete, count; each write answered once stored.
 //!
-//! May not enter: HTTP, MQTT, tokens. Callers bring typed ids and bodies and get devices back.
+//! May not enter: HTTP, MQTT, tokens. Callers bring typed ids and bodies and get identities back.
 
 mod bulk;
 mod identity;
 mod live;
+mod modules;
+mod page;
+mod scope;
 mod twins;
+mod write;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use azimuth_clock::Clock;
-use azimuth_storage::{Change, Document, Expect, Key, Store};
-use azimuth_wire::etag::IfMatch;
-use azimuth_wire::registry::{Device, DeviceBody, DeviceStatistics, ServiceStatistics, Status};
-use azimuth_wire::twin::TwinBody;
-use azimuth_wire::{DeviceId, time};
+use azimuth_storage::{Document, Key, Store};
+use azimuth_wire::registry::{DeviceStatistics, ServiceStatistics, Status};
+use azimuth_wire::{DeviceId, Identity as Name, time};
 use serde::Deserialize;
 
 pub use bulk::Applied;
-pub use identity::{Fresh, Identity};
+pub use identity::{Fresh, Identity, Shown};
 pub use live::{DeviceLife, Live, Liveness, Row};
+pub use page::{Collection, Page, Pair};
+pub use write::Written;
 
 use crate::error::Error;
 use crate::keys;
-use crate::twin::DesiredChange;
 
-/// The devices of one hub.
+/// The devices of one hub and their modules.
 pub struct Registry {
+    hub: Box<str>,
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     live: Live,
@@ -37,21 +41,12 @@ pub struct Registry {
     disabled: AtomicU64,
 }
 
-/// What a write did beside being stored.
-#[derive(Debug)]
-pub struct Written {
-    pub device: Device,
-    /// The device may not be on the line any more.
-    pub shut_out: bool,
-    /// Of its twin.
-    pub desired: Option<DesiredChange>,
-}
-
 impl Registry {
-    /// Reads the store once, to count.
-    pub fn open(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Result<Self, Error> {
+    /// Of the hub of this name. Reads the store once, to count.
+    pub fn open(hub: &str, store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Result<Self, Error> {
         let live = Live::new(store.clone(), clock.utc());
         let registry = Self {
+            hub: hub.into(),
             store,
             clock,
             live,
@@ -64,85 +59,43 @@ impl Registry {
     }
 
     /// The identity as stored.
-    pub fn identity(&self, device: &DeviceId) -> Result<Option<Identity>, Error> {
-        Ok(self.load(device)?.map(|(_, identity)| identity))
+    pub fn identity(&self, name: &Name) -> Result<Option<Identity>, Error> {
+        Ok(self.load(name)?.map(|(_, identity)| identity))
     }
 
-    pub fn device(&self, device: &DeviceId) -> Result<Device, Error> {
-        let identity = self.identity(device)?;
-        self.answer(&identity.ok_or_else(|| Error::DeviceNotFound(device.to_string()))?)
+    /// The identity as a service sees it.
+    pub fn read(&self, name: &Name) -> Result<Shown, Error> {
+        let identity = self.identity(name)?;
+        self.shown(&identity.ok_or_else(|| Error::not_found(name))?)
     }
 
     /// The first `limit` devices in the order of their ids.
-    pub fn devices(&self, limit: usize) -> Result<Vec<Device>, Error> {
-        let page = self.store.scan(ROOM, "", None, limit)?;
+    pub fn devices(&self, limit: usize) -> Result<Vec<Shown>, Error> {
+        let page = self.store.scan(DEVICES, "", None, limit)?;
         let documents = page.documents.iter();
         documents
-            .map(|(_, document)| self.answer(&serde_json::from_slice(&document.body)?))
+            .map(|(_, document)| self.shown(&serde_json::from_slice(&document.body)?))
             .collect()
     }
 
-    /// Creates or replaces a device; Azure's preconditions stand in [`Identity::put`].
-    pub async fn put(
-        &self,
-        device: &DeviceId,
-        if_match: &IfMatch,
-        body: DeviceBody,
-    ) -> Result<Written, Error> {
-        let condition = |_: bool| if_match.clone();
-        self.write(device, condition, body, &TwinBody::default())
-            .await
+    /// The modules of a device in the order of their ids.
+    pub fn modules(&self, device: &DeviceId) -> Result<Vec<Shown>, Error> {
+        let modules = self.modules_of(device)?;
+        let modules = modules.iter();
+        modules.map(|(_, module)| self.shown(module)).collect()
     }
 
-    /// Writes an identity and, where `content` says something of it, its twin, as one. The condition
-    /// is asked for again where another write was faster; it is told whether the device is there.
-    async fn write(
-        &self,
-        device: &DeviceId,
-        condition: impl Fn(bool) -> IfMatch,
-        body: DeviceBody,
-        content: &TwinBody,
-    ) -> Result<Written, Error> {
-        loop {
-            let present = self.load(device)?;
-            let before = present.as_ref().map(|(_, identity)| identity);
-            let if_match = condition(before.is_some());
-            let after = Identity::put(before, device, &if_match, body.clone(), self.fresh())?;
-            let json = serde_json::to_vec(&after)?;
-            let mut changes = vec![Change::put(key(device), expect(present.as_ref()), json)];
-            let twin = self.twin_beside(before, &after, content)?;
-            let (twin, desired) =
-                twin.map_or((None, None), |(change, desired)| (Some(change), desired));
-            changes.extend(twin);
-            if !self.commit(changes).await? {
-                continue;
-            }
-            self.count(before.map(|identity| identity.status), Some(after.status));
-            return Ok(Written {
-                device: self.answer(&after)?,
-                shut_out: after.status == Status::Disabled,
-                desired,
-            });
-        }
-    }
-
-    pub async fn delete(&self, device: &DeviceId, if_match: &IfMatch) -> Result<(), Error> {
-        loop {
-            let present = self.load(device)?;
-            let before = present.as_ref().map(|(_, identity)| identity);
-            let gone = Identity::delete(before, device, if_match)?;
-            let changes = vec![
-                Change::delete(key(device), expect(present.as_ref())),
-                Live::erase(device),
-                twins::erase(device),
-            ];
-            if !self.commit(changes).await? {
-                continue;
-            }
-            self.count(Some(gone.status), None);
-            self.live.forget(device, &gone.generation_id);
-            return Ok(());
-        }
+    /// Whether an identity of this generation may be on the line: it is there still, and its device, which
+    /// for a device is itself, is enabled.
+    pub fn admits(&self, name: &Name, generation_id: &str) -> Result<bool, Error> {
+        let identity = self.identity(name)?;
+        let present = identity.filter(|identity| identity.generation_id == generation_id);
+        let device = match (&name.module, present) {
+            (_, None) => return Ok(false),
+            (None, Some(device)) => Some(device),
+            (Some(_), Some(_)) => self.identity(&name.of_device())?,
+        };
+        Ok(device.is_some_and(|device| device.status == Status::Enabled))
     }
 
     /// Exact, and as cheap for a million devices as for one.
@@ -166,49 +119,50 @@ impl Registry {
         &self.live
     }
 
-    /// Commits; false when another write was faster and all is to be looked at again.
-    async fn commit(&self, changes: Vec<Change>) -> Result<bool, Error> {
-        match self.store.commit(changes).await {
-            Ok(_) => Ok(true),
-            Err(azimuth_storage::Error::Conflict { .. }) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    fn load(&self, device: &DeviceId) -> Result<Option<(Document, Identity)>, Error> {
-        let Some(document) = self.store.get(&key(device))? else {
+    fn load(&self, name: &Name) -> Result<Option<(Document, Identity)>, Error> {
+        let Some(document) = self.store.get(&key(name))? else {
             return Ok(None);
         };
         let identity = serde_json::from_slice(&document.body)?;
         Ok(Some((document, identity)))
     }
 
-    fn answer(&self, identity: &Identity) -> Result<Device, Error> {
-        let live = &self.live;
-        let liveness = live.liveness(&identity.device_id, &identity.generation_id)?;
-        Ok(identity.device(liveness))
+    fn shown(&self, identity: &Identity) -> Result<Shown, Error> {
+        let liveness = self
+            .live
+            .liveness(&identity.name(), &identity.generation_id)?;
+        Ok(identity.shown(liveness))
     }
 
-    fn fresh(&self) -> Fresh<fn() -> azimuth_wire::SymmetricKey> {
+    fn fresh(&self) -> Fresh<'_, fn() -> azimuth_wire::SymmetricKey> {
         let now: SystemTime = self.clock.utc();
         Fresh {
             now: now.into(),
             generation_id: time::dotnet_ticks(now).to_string(),
             counter: u64::from(rand::random_range(100_000_000..1_000_000_000_u32)),
             key: keys::random,
+            hub: &self.hub,
         }
     }
 
-    fn count(&self, before: Option<Status>, after: Option<Status>) {
-        let counter = |status| match status {
+    /// A device came, changed or went. Modules are no devices.
+    fn count(&self, before: Option<&Identity>, after: Option<&Identity>) {
+        let device = |identity: Option<&Identity>| {
+            let device = identity.filter(|identity| identity.module_id.is_none());
+            device.map(|device| device.status)
+        };
+        if let Some(status) = device(after) {
+            self.counter(status).fetch_add(1, Ordering::Relaxed);
+        }
+        if let Some(status) = device(before) {
+            self.counter(status).fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    fn counter(&self, status: Status) -> &AtomicU64 {
+        match status {
             Status::Enabled => &self.enabled,
             Status::Disabled => &self.disabled,
-        };
-        if let Some(status) = after {
-            counter(status).fetch_add(1, Ordering::Relaxed);
-        }
-        if let Some(status) = before {
-            counter(status).fetch_sub(1, Ordering::Relaxed);
         }
     }
 
@@ -219,10 +173,10 @@ impl Registry {
         }
         let mut after = None;
         loop {
-            let page = self.store.scan(ROOM, "", after.as_ref(), 1000)?;
+            let page = self.store.scan(DEVICES, "", after.as_ref(), 1000)?;
             for (_, document) in &page.documents {
                 let Counted { status } = serde_json::from_slice(&document.body)?;
-                self.count(None, Some(status));
+                self.counter(status).fetch_add(1, Ordering::Relaxed);
             }
             after = page.next;
             if after.is_none() {
@@ -232,14 +186,14 @@ impl Registry {
     }
 }
 
-const ROOM: &str = "device";
+const DEVICES: &str = "device";
+const MODULES: &str = "module";
 
-fn key(device: &DeviceId) -> Key {
-    Key::new(ROOM, device.as_str())
-}
-
-fn expect(present: Option<&(Document, Identity)>) -> Expect {
-    present.map_or(Expect::Absent, |(document, _)| {
-        Expect::Version(document.version)
-    })
+/// A device under its id, a module under `device/module`.
+fn key(name: &Name) -> Key {
+    let room = match name.module {
+        None => DEVICES,
+        Some(_) => MODULES,
+    };
+    Key::new(room, &name.to_string())
 }

@@ -6,7 +6,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use azimuth_storage::{Change, Document, Expect, Key};
-use azimuth_wire::DeviceId;
+use azimuth_wire::Identity as Name;
 use azimuth_wire::etag::IfMatch;
 use azimuth_wire::registry::{Authentication, Capabilities};
 use azimuth_wire::time::{self, Timestamp};
@@ -38,69 +38,68 @@ pub struct TwinWritten {
 
 impl Registry {
     /// Waits for the turn to write the twin of a device and to tell the device of it.
-    pub async fn turn(&self, device: &DeviceId) -> MutexGuard<'_, ()> {
+    pub async fn turn(&self, name: &Name) -> MutexGuard<'_, ()> {
         let turns = &self.turns.0;
         let mut hasher = DefaultHasher::new();
-        device.hash(&mut hasher);
+        name.hash(&mut hasher);
         let place = hasher.finish() % turns.len() as u64;
         turns[place as usize].lock().await
     }
 
     /// The twin as a service sees it.
-    pub fn twin(&self, device: &DeviceId) -> Result<twin::Twin, Error> {
-        let identity = self.identity(device)?;
-        let identity = identity.ok_or_else(|| Error::DeviceNotFound(device.to_string()))?;
+    pub fn twin(&self, name: &Name) -> Result<twin::Twin, Error> {
+        let identity = self.identity(name)?;
+        let identity = identity.ok_or_else(|| no_twin(name))?;
         let (_, twin) = self.load_twin(&identity)?;
-        self.shown(&identity, &twin)
+        self.shown_twin(&identity, &twin)
     }
 
     /// The twin as the device of this generation sees it.
-    pub fn own_twin(&self, device: &DeviceId, generation_id: &str) -> Result<Value, Error> {
-        let identity = self.identity(device)?;
+    pub fn own_twin(&self, name: &Name, generation_id: &str) -> Result<Value, Error> {
+        let identity = self.identity(name)?;
         let identity = identity.filter(|identity| identity.generation_id == generation_id);
-        let identity = identity.ok_or_else(|| Error::DeviceNotFound(device.to_string()))?;
+        let identity = identity.ok_or_else(|| no_twin(name))?;
         Ok(self.load_twin(&identity)?.1.for_device())
     }
 
     /// Merges tags and desired properties.
     pub async fn patch_twin(
         &self,
-        device: &DeviceId,
+        name: &Name,
         if_match: &IfMatch,
         patch: &TwinBody,
     ) -> Result<TwinWritten, Error> {
-        self.write_twin(device, if_match, |twin, now| twin.patched(patch, now))
+        self.write_twin(name, if_match, |twin, now| twin.patched(patch, now))
             .await
     }
 
     /// Replaces tags and desired properties.
     pub async fn replace_twin(
         &self,
-        device: &DeviceId,
+        name: &Name,
         if_match: &IfMatch,
         body: &TwinBody,
     ) -> Result<TwinWritten, Error> {
-        self.write_twin(device, if_match, |twin, now| twin.replaced(body, now))
+        self.write_twin(name, if_match, |twin, now| twin.replaced(body, now))
             .await
     }
 
     /// Merges reported properties of the device of this generation; hands out their new version.
     pub async fn report(
         &self,
-        device: &DeviceId,
+        name: &Name,
         generation_id: &str,
         patch: &Map<String, Value>,
         if_version: Option<u64>,
     ) -> Result<u64, Error> {
         loop {
-            let present = self.load(device)?;
+            let present = self.load(name)?;
             let present = present.filter(|(_, identity)| identity.generation_id == generation_id);
-            let (beside, identity) =
-                present.ok_or_else(|| Error::DeviceNotFound(device.to_string()))?;
+            let (beside, identity) = present.ok_or_else(|| no_twin(name))?;
             let (stored, twin) = self.load_twin(&identity)?;
             let twin = twin.reported(patch, if_version, self.clock.utc().into())?;
             if self
-                .commit_twin(device, &beside, stored.as_ref(), &twin)
+                .commit_twin(name, &beside, stored.as_ref(), &twin)
                 .await?
             {
                 return Ok(twin.reported.version);
@@ -129,34 +128,33 @@ impl Registry {
         let Some(Written { twin, desired }) = written else {
             return Ok(None);
         };
-        let change = store(&after.device_id, stored.as_ref(), &twin)?;
+        let change = store(&after.name(), stored.as_ref(), &twin)?;
         Ok(Some((change, desired)))
     }
 
     async fn write_twin(
         &self,
-        device: &DeviceId,
+        name: &Name,
         if_match: &IfMatch,
         change: impl Fn(&Twin, Timestamp) -> Result<Option<Written>, Error>,
     ) -> Result<TwinWritten, Error> {
         loop {
-            let present = self.load(device)?;
-            let (beside, identity) =
-                present.ok_or_else(|| Error::DeviceNotFound(device.to_string()))?;
+            let present = self.load(name)?;
+            let (beside, identity) = present.ok_or_else(|| no_twin(name))?;
             let (stored, twin) = self.load_twin(&identity)?;
-            twin.check_etag(if_match, device.as_str())?;
+            twin.check_etag(if_match, &name.to_string())?;
             let Some(Written { twin, desired }) = change(&twin, self.clock.utc().into())? else {
                 return Ok(TwinWritten {
-                    twin: self.shown(&identity, &twin)?,
+                    twin: self.shown_twin(&identity, &twin)?,
                     desired: None,
                 });
             };
             if self
-                .commit_twin(device, &beside, stored.as_ref(), &twin)
+                .commit_twin(name, &beside, stored.as_ref(), &twin)
                 .await?
             {
                 return Ok(TwinWritten {
-                    twin: self.shown(&identity, &twin)?,
+                    twin: self.shown_twin(&identity, &twin)?,
                     desired,
                 });
             }
@@ -166,37 +164,31 @@ impl Registry {
     /// Commits a twin while its identity is as it was.
     async fn commit_twin(
         &self,
-        device: &DeviceId,
+        name: &Name,
         beside: &Document,
         stored: Option<&Document>,
         twin: &Twin,
     ) -> Result<bool, Error> {
         let changes = vec![
-            Change::require(key(device), Expect::Version(beside.version)),
-            store(device, stored, twin)?,
+            Change::require(key(name), Expect::Version(beside.version)),
+            store(name, stored, twin)?,
         ];
         self.commit(changes).await
     }
 
     fn load_twin(&self, identity: &Identity) -> Result<(Option<Document>, Twin), Error> {
-        let document = self.store.get(&twin_key(&identity.device_id))?;
-        if let Some(document) = &document {
-            let twin: Twin = serde_json::from_slice(&document.body)?;
-            if twin.generation_id == identity.generation_id {
-                return Ok((Some(document.clone()), twin));
-            }
-        }
-        let created = identity.generation_id.parse();
-        let created = created.map_or(Timestamp::NEVER, time::of_dotnet_ticks);
-        Ok((document, Twin::initial(&identity.generation_id, created)))
+        let stored = self.store.get(&twin_key(&identity.name()))?;
+        of(identity, stored)
     }
 
-    fn shown(&self, identity: &Identity, twin: &Twin) -> Result<twin::Twin, Error> {
+    pub(super) fn shown_twin(&self, identity: &Identity, twin: &Twin) -> Result<twin::Twin, Error> {
         let live = self
             .live
-            .liveness(&identity.device_id, &identity.generation_id)?;
+            .liveness(&identity.name(), &identity.generation_id)?;
+        let is_device = identity.module_id.is_none();
         Ok(twin::Twin {
             device_id: identity.device_id.clone(),
+            module_id: identity.module_id.clone(),
             etag: twin.etag(),
             device_etag: identity.etag(),
             status: identity.status,
@@ -214,25 +206,63 @@ impl Registry {
                 desired: twin.desired.for_service()?,
                 reported: twin.reported.for_service()?,
             },
-            capabilities: Capabilities {
+            capabilities: is_device.then_some(Capabilities {
                 iot_edge: identity.iot_edge,
-            },
+            }),
+            device_scope: identity.device_scope.clone(),
+            parent_scopes: identity.parent_scopes.clone(),
         })
     }
 }
 
 /// The change that removes a twin together with its identity.
-pub(super) fn erase(device: &DeviceId) -> Change {
-    Change::delete(twin_key(device), Expect::Anything)
+pub(super) fn erase(name: &Name) -> Change {
+    Change::delete(twin_key(name), Expect::Anything)
 }
 
-fn store(device: &DeviceId, stored: Option<&Document>, twin: &Twin) -> Result<Change, Error> {
+/// The twin of an identity, from the document under its name if that is its own.
+pub(super) fn of(
+    identity: &Identity,
+    stored: Option<Document>,
+) -> Result<(Option<Document>, Twin), Error> {
+    if let Some(document) = &stored {
+        let twin: Twin = serde_json::from_slice(&document.body)?;
+        if twin.generation_id == identity.generation_id {
+            return Ok((stored, twin));
+        }
+    }
+    // A module's twin does not say when it was made.
+    let created = match &identity.module_id {
+        None => identity.generation_id.parse().ok(),
+        Some(_) => None,
+    };
+    let created = created.map_or(Timestamp::NEVER, time::of_dotnet_ticks);
+    Ok((stored, Twin::initial(&identity.generation_id, created)))
+}
+
+pub(super) fn twin_key(name: &Name) -> Key {
+    let room = match name.module {
+        None => OF_DEVICES,
+        Some(_) => OF_MODULES,
+    };
+    Key::new(room, &name.to_string())
+}
+
+pub(super) const OF_DEVICES: &str = "twin";
+pub(super) const OF_MODULES: &str = "module-twin";
+
+fn store(name: &Name, stored: Option<&Document>, twin: &Twin) -> Result<Change, Error> {
     let expect = stored.map_or(Expect::Absent, |document| Expect::Version(document.version));
     Ok(Change::put(
-        twin_key(device),
+        twin_key(name),
         expect,
         serde_json::to_vec(twin)?,
     ))
+}
+
+/// Azure names the device, also where its module is missing.
+fn no_twin(name: &Name) -> Error {
+    Error::DeviceNotFound(name.to_string())
 }
 
 fn thumbprints(authentication: &Authentication) -> Thumbprints {
@@ -241,10 +271,8 @@ fn thumbprints(authentication: &Authentication) -> Thumbprints {
             primary_thumbprint: primary.clone(),
             secondary_thumbprint: secondary.clone(),
         },
-        Authentication::Sas { .. } | Authentication::CertificateAuthority => Thumbprints::default(),
+        Authentication::Sas { .. }
+        | Authentication::CertificateAuthority
+        | Authentication::None => Thumbprints::default(),
     }
-}
-
-fn twin_key(device: &DeviceId) -> Key {
-    Key::new("twin", device.as_str())
 }

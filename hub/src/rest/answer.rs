@@ -1,4 +1,4 @@
-//! What goes back over HTTPS: bodies, headers, and Azure's two-line envelope of an error.
+//! What goes back over HTTPS: bodies, headers, and Azure's two envelopes of an error.
 
 use std::time::SystemTime;
 
@@ -51,9 +51,16 @@ pub fn error(error: &Error, request: Uuid, now: SystemTime) -> Response {
     let body = match error {
         // Of many items each has its own error.
         Error::Bulk(result) => serde_json::to_vec(result),
+        Error::ModuleAlreadyExists { .. } => serde_json::to_vec(&Numbered {
+            error_code: code.number(),
+            message: error.to_string(),
+            tracking_id: tracking(request, now),
+            timestamp_utc: now.into(),
+            info: None,
+        }),
         error => serde_json::to_vec(&Envelope {
             message: format!("ErrorCode:{};{error}", code.name()),
-            exception_message: tracking(request, now),
+            exception_message: format!("Tracking ID:{}", tracking(request, now)),
         }),
     };
     let body = body.expect("texts and numbers are JSON");
@@ -76,11 +83,22 @@ pub fn stamp(response: &mut Response, request: Uuid) {
     }
 }
 
-/// `Tracking ID:<32 hex digits>-G:<number>-TimeStamp:<MM/dd/yyyy HH:mm:ss>`.
+/// The second envelope, which newer operations answer with.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Numbered {
+    error_code: u32,
+    message: String,
+    tracking_id: String,
+    timestamp_utc: Timestamp,
+    info: Option<()>,
+}
+
+/// `<32 hex digits>-G:<number>-TimeStamp:<MM/dd/yyyy HH:mm:ss>`.
 fn tracking(request: Uuid, now: SystemTime) -> String {
     let iso = Timestamp::from(now).to_string();
     let part = |range| iso.get(range).unwrap_or_default();
     let (year, month, day, time) = (part(0..4), part(5..7), part(8..10), part(11..19));
     let id = request.simple();
-    format!("Tracking ID:{id}-G:0-TimeStamp:{month}/{day}/{year} {time}")
+    format!("{id}-G:0-TimeStamp:{month}/{day}/{year} {time}")
 }

@@ -1,14 +1,14 @@
-//! `POST /devices`: up to a hundred identities with their twins, each for itself.
+//! `POST /devices`: up to a hundred identities with their twins, each for itself; those of one device in turn.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::response::Response;
 use azimuth_broker::Presence;
-use azimuth_wire::ErrorCode;
 use azimuth_wire::registry::InvalidBody;
 use azimuth_wire::registry::bulk::{BulkError, BulkItem, BulkResult, InvalidItem, WhyInvalid};
+use azimuth_wire::{DeviceId, ErrorCode, Identity as Name};
 use serde_json::Value;
 
 use super::registry::whole;
@@ -26,22 +26,37 @@ impl Rest {
     /// Whatever goes wrong with one item, the others are carried out.
     pub(super) async fn bulk(&self, body: Body) -> Result<Response, Error> {
         let items = items(&whole(body, BODY_LIMIT).await?)?;
-        // On tasks of their own: all are on their way at once, and end also where the client has left.
-        let under_way = items.into_iter().map(|item| {
-            let (registry, presence) = (Arc::clone(&self.registry), Arc::clone(&self.presence));
-            let item = item.map_err(refused)?;
-            Ok(tokio::spawn(carry_out(registry, presence, item)))
-        });
-        let under_way: Vec<Result<_, BulkError>> = under_way.collect();
         let mut errors = Vec::new();
-        for task in under_way {
-            let carried_out = match task {
-                // It is cut off only where the hub stops.
-                Ok(task) => task.await.map_err(|_| azimuth_storage::Error::Closed)?,
-                Err(refused) => Err(refused),
-            };
-            errors.extend(carried_out.err());
+        // What is about one device is done in its order: a module cannot be made before its device.
+        let mut devices: HashMap<DeviceId, Vec<(usize, BulkItem)>> = HashMap::new();
+        for (place, item) in items.into_iter().enumerate() {
+            match item {
+                Ok(item) => {
+                    let device = item.name.device.clone();
+                    devices.entry(device).or_default().push((place, item));
+                }
+                Err(invalid) => errors.push((place, refused(invalid))),
+            }
         }
+        // On tasks of their own: all are on their way at once, and end also where the client has left.
+        let under_way = devices.into_values().map(|items| {
+            let (registry, presence) = (Arc::clone(&self.registry), Arc::clone(&self.presence));
+            tokio::spawn(async move {
+                let mut errors = Vec::new();
+                for (place, item) in items {
+                    let failed = carry_out(&registry, &presence, item).await.err();
+                    errors.extend(failed.map(|error| (place, error)));
+                }
+                errors
+            })
+        });
+        let under_way: Vec<_> = under_way.collect();
+        for task in under_way {
+            // It is cut off only where the hub stops.
+            errors.extend(task.await.map_err(|_| azimuth_storage::Error::Closed)?);
+        }
+        errors.sort_by_key(|(place, _)| *place);
+        let errors: Vec<_> = errors.into_iter().map(|(_, error)| error).collect();
         let result = BulkResult {
             is_successful: errors.is_empty(),
             errors,
@@ -55,22 +70,17 @@ impl Rest {
 }
 
 async fn carry_out(
-    registry: Arc<Registry>,
-    presence: Arc<Presence>,
+    registry: &Registry,
+    presence: &Presence,
     item: BulkItem,
 ) -> Result<(), BulkError> {
-    let id = item.id.clone();
-    let _turn = registry.turn(&id).await;
+    let name = item.name.clone();
+    let _turn = registry.turn(&name).await;
     match registry.apply(item).await {
-        Ok(Applied::Deleted) => on_the_line::forget(&presence, &id),
-        Ok(Applied::Twin(desired)) => on_the_line::tell(&presence, &id, desired),
-        Ok(Applied::Written(written)) => {
-            if written.shut_out {
-                on_the_line::shut_out(&presence, &id);
-            }
-            on_the_line::tell(&presence, &id, written.desired);
-        }
-        Err(error) => return Err(failed(id.to_string(), &error)),
+        Ok(Applied::Deleted(gone)) => on_the_line::forget(presence, &gone),
+        Ok(Applied::Twin(desired)) => on_the_line::tell(presence, &name, desired.as_ref()),
+        Ok(Applied::Written(written)) => on_the_line::follow(presence, &name, &written),
+        Err(error) => return Err(failed(&name, &error)),
     }
     Ok(())
 }
@@ -89,7 +99,7 @@ fn items(json: &[u8]) -> Result<Vec<Result<BulkItem, InvalidItem>>, Error> {
     }
     let items: Vec<_> = elements.iter().map(BulkItem::parse).collect();
     let mut seen = HashSet::new();
-    let mut ids = items.iter().flatten().map(|item| &item.id);
+    let mut ids = items.iter().flatten().map(|item| &item.name);
     match ids.find(|id| !seen.insert(*id)) {
         Some(id) => Err(Error::DefinedTwice(id.to_string())),
         None => Ok(items),
@@ -98,7 +108,6 @@ fn items(json: &[u8]) -> Result<Vec<Result<BulkItem, InvalidItem>>, Error> {
 
 fn refused(invalid: InvalidItem) -> BulkError {
     let code = match &invalid.why {
-        WhyInvalid::Module => ErrorCode::FeatureNotSupported,
         WhyInvalid::Body(_) | WhyInvalid::Id(_) => ErrorCode::ArgumentInvalid,
     };
     BulkError {
@@ -109,14 +118,14 @@ fn refused(invalid: InvalidItem) -> BulkError {
     }
 }
 
-fn failed(device_id: String, error: &Error) -> BulkError {
+fn failed(name: &Name, error: &Error) -> BulkError {
     let code = error.code();
     if code.status() >= 500 {
         tracing::error!(error = error as &dyn std::error::Error, "an item failed");
     }
     BulkError {
-        device_id,
-        module_id: None,
+        device_id: name.device.to_string(),
+        module_id: name.module.as_ref().map(ToString::to_string),
         error_code: code.number().into(),
         error_status: error.to_string(),
     }

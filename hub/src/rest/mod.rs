@@ -126,16 +126,18 @@ impl Rest {
         }
         match (&head.method, route) {
             (&Method::GET, Route::Devices) => self.list(query),
-            (&Method::GET, Route::Device(id)) => self.read(&id),
-            (&Method::PUT, Route::Device(id)) => self.put(&id, &head.headers, body).await,
-            (&Method::DELETE, Route::Device(id)) => self.delete(&id, &head.headers).await,
+            (&Method::GET, Route::Identity(named)) => self.read(&named),
+            (&Method::PUT, Route::Identity(named)) => self.put(&named, &head.headers, body).await,
+            (&Method::DELETE, Route::Identity(named)) => self.delete(&named, &head.headers).await,
+            (&Method::GET, Route::Modules(device)) => self.modules(&device),
             (&Method::POST, Route::Bulk) => self.bulk(body).await,
-            (&Method::GET, Route::Twin(id)) => self.read_twin(&id),
-            (&Method::PATCH, Route::Twin(id)) => {
-                self.write_twin(&id, &head.headers, body, How::Merge).await
+            (&Method::GET, Route::Twin(named)) => self.read_twin(&named),
+            (&Method::PATCH, Route::Twin(named)) => {
+                self.write_twin(&named, &head.headers, body, How::Merge)
+                    .await
             }
-            (&Method::PUT, Route::Twin(id)) => {
-                self.write_twin(&id, &head.headers, body, How::Replace)
+            (&Method::PUT, Route::Twin(named)) => {
+                self.write_twin(&named, &head.headers, body, How::Replace)
                     .await
             }
             (&Method::GET, Route::DeviceStatistics) => answer::json(&self.registry.statistics()),
@@ -170,7 +172,7 @@ impl Rest {
             Some(refusal) => Refusal::clone(refusal),
             None => {
                 let answer = Answer::Http(code.status(), code.name().into());
-                Refusal::new(error.kind(), answer, error.to_string())
+                Refusal::new(error.kind(), answer, error.sentence())
             }
         };
         let request = format!("{} {}", head.method, shown(head.uri.path()));

@@ -1,28 +1,40 @@
-//! What a write means to the device on the line: it is hung up on, or told of its new desired properties.
+//! What a write means to a device or module on the line: it is hung up on, or told of its new desired properties.
 //!
 //! May not enter: what is written.
 
 use azimuth_broker::{CloseReason, Outbound, Owner, Presence, QoS};
-use azimuth_wire::DeviceId;
+use azimuth_wire::Identity as Name;
 use azimuth_wire::topic::hub::HubTopic;
 
+use crate::registry::Written;
 use crate::twin::DesiredChange;
 
-pub fn shut_out(presence: &Presence, id: &DeviceId) {
-    let reason = CloseReason::Removed("the device was disabled");
-    presence.close(&Owner::new(id.as_str()), reason);
+pub fn shut_out(presence: &Presence, names: &[Name]) {
+    for name in names {
+        let reason = CloseReason::Removed("the device was disabled");
+        presence.close(&Owner::new(&name.to_string()), reason);
+    }
 }
 
-pub fn forget(presence: &Presence, id: &DeviceId) {
-    let reason = CloseReason::Removed("the device was deleted");
-    presence.forget(&Owner::new(id.as_str()), reason);
+pub fn forget(presence: &Presence, names: &[Name]) {
+    for name in names {
+        let reason = CloseReason::Removed("the identity was deleted");
+        presence.forget(&Owner::new(&name.to_string()), reason);
+    }
+}
+
+/// Everything that a write of an identity means to those on the line.
+pub fn follow(presence: &Presence, name: &Name, written: &Written) {
+    shut_out(presence, &written.shut_out);
+    forget(presence, &written.gone);
+    tell(presence, name, written.desired.as_ref());
 }
 
 /// Tells a device of its new desired properties. One that is not on the line reads them when it comes; one
 /// that takes nothing more has to come again, so that it misses none.
-pub fn tell(presence: &Presence, id: &DeviceId, change: Option<DesiredChange>) {
+pub fn tell(presence: &Presence, name: &Name, change: Option<&DesiredChange>) {
     let Some(change) = change else { return };
-    let Some(line) = presence.line(&Owner::new(id.as_str())) else {
+    let Some(line) = presence.line(&Owner::new(&name.to_string())) else {
         return;
     };
     let topic = HubTopic::DesiredPatch {

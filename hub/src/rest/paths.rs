@@ -16,10 +16,12 @@ pub enum Route {
     Devices,
     /// `/devices`, many written at once
     Bulk,
-    /// `/devices/{id}`, the id not yet checked.
-    Device(String),
-    /// `/twins/{id}`, the id not yet checked.
-    Twin(String),
+    /// `/devices/{id}`, `/devices/{id}/modules/{id}`
+    Identity(Named),
+    /// `/devices/{id}/modules`
+    Modules(String),
+    /// `/twins/{id}`, `/twins/{id}/modules/{id}`
+    Twin(Named),
     /// `/statistics/devices`
     DeviceStatistics,
     /// `/statistics/service`
@@ -37,6 +39,23 @@ pub enum Route {
     Unknown,
 }
 
+/// A device or module as a path names it, not yet checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    pub device: String,
+    pub module: Option<String>,
+}
+
+impl Named {
+    /// Of `…/{device}` and `…/{device}/modules/{module}`.
+    fn of(segments: &[String]) -> Self {
+        Self {
+            device: segments.get(1).cloned().unwrap_or_default(),
+            module: segments.get(3).cloned(),
+        }
+    }
+}
+
 impl Route {
     pub fn of(method: &Method, segments: &[String]) -> Self {
         let lower: Vec<String> = segments.iter().map(|s| s.to_ascii_lowercase()).collect();
@@ -46,9 +65,10 @@ impl Route {
             ["devices"] if method == Method::POST => Self::Bulk,
             ["devices"] => Self::Devices,
             ["devices", "query"] if method == Method::POST => Self::NotSimulated("queries"),
-            ["devices", _] => Self::Device(segments.get(1).cloned().unwrap_or_default()),
+            ["devices", _] | ["devices", _, "modules", _] => Self::Identity(Named::of(segments)),
+            ["devices", _, "modules"] => Self::Modules(Named::of(segments).device),
+            ["devices", _, "modules", ..] => Self::DeviceSide("what an edge runtime asks"),
             ["devices", "keys", "regenerate"] => Self::NotSimulated("key regeneration"),
-            ["devices", _, "modules", ..] => Self::NotSimulated("module identities"),
             ["devices", _, "commands"] => Self::NotSimulated("cloud-to-device messages"),
             ["devices", _, "applyconfigurationcontent"] => Self::NotSimulated("configurations"),
             ["devices", _, "messages", "events"] => Self::DeviceSide("telemetry over HTTPS"),
@@ -62,8 +82,8 @@ impl Route {
             ["$iothub", "websocket"] => Self::DeviceSide("MQTT over WebSocket"),
             ["statistics", "devices"] => Self::DeviceStatistics,
             ["statistics", "service"] => Self::ServiceStatistics,
-            ["twins", _] => Self::Twin(segments.get(1).cloned().unwrap_or_default()),
-            ["twins", ..] => Self::NotSimulated("module twins and direct methods"),
+            ["twins", _] | ["twins", _, "modules", _] => Self::Twin(Named::of(segments)),
+            ["twins", ..] => Self::NotSimulated("direct methods"),
             ["jobs", ..] => Self::NotSimulated("jobs"),
             ["configurations", ..] => Self::NotSimulated("configurations"),
             ["digitaltwins", ..] => Self::NotSimulated("digital twins"),
@@ -86,12 +106,14 @@ impl Route {
     pub fn needs(&self, method: &Method) -> HubRights {
         const READ: HubRights = HubRights::RegistryRead.and(HubRights::RegistryWrite);
         match self {
-            Self::Device(_) if matches!(*method, Method::PUT | Method::DELETE) => {
+            Self::Identity(_) if matches!(*method, Method::PUT | Method::DELETE) => {
                 HubRights::RegistryWrite
             }
-            Self::Devices | Self::Device(_) | Self::DeviceStatistics | Self::ServiceStatistics => {
-                READ
-            }
+            Self::Devices
+            | Self::Identity(_)
+            | Self::Modules(_)
+            | Self::DeviceStatistics
+            | Self::ServiceStatistics => READ,
             Self::Bulk => HubRights::RegistryWrite,
             Self::CaCertificates(_) if method == Method::GET => READ,
             Self::CaCertificates(_) => HubRights::RegistryWrite,

@@ -1,16 +1,19 @@
-//! Device identities over HTTPS: arguments out of the request, one call, an answer.
+//! Identities over HTTPS: arguments out of the request, one call, an answer.
 
 use axum::body::{Body, to_bytes};
 use axum::http::HeaderMap;
 use axum::http::header::IF_MATCH;
 use axum::response::Response;
-use azimuth_wire::DeviceId;
+use azimuth_wire::device_id::InvalidId;
 use azimuth_wire::etag::IfMatch;
-use azimuth_wire::registry::DeviceBody;
+use azimuth_wire::registry::{IdentityBody, Status};
+use azimuth_wire::{DeviceId, Identity as Name};
 use bytes::Bytes;
 
+use super::paths::Named;
 use super::{Rest, answer, header, on_the_line, paths};
 use crate::error::Error;
+use crate::registry::Shown;
 
 /// Devices of one list, and what a list without a usable `top` has.
 const MOST: usize = 1000;
@@ -25,31 +28,68 @@ impl Rest {
         answer::json(&self.registry.devices(top)?)
     }
 
-    pub(super) fn read(&self, id: &str) -> Result<Response, Error> {
-        let device = self.registry.device(&device_id(id)?)?;
-        answer::with_etag(&device, &device.etag)
+    pub(super) fn modules(&self, device: &str) -> Result<Response, Error> {
+        let device: DeviceId = device.parse().map_err(invalid)?;
+        self.within_reach(&Name::device(device.clone()))?;
+        answer::json(&self.registry.modules(&device)?)
+    }
+
+    pub(super) fn read(&self, named: &Named) -> Result<Response, Error> {
+        let name = self.reached(named)?;
+        shown(&self.registry.read(&name)?)
     }
 
     pub(super) async fn put(
         &self,
-        id: &str,
+        named: &Named,
         headers: &HeaderMap,
         body: Body,
     ) -> Result<Response, Error> {
-        let id = device_id(id)?;
-        let body = DeviceBody::parse(&whole(body, BODY_LIMIT).await?)?;
-        let written = self.registry.put(&id, &if_match(headers), body).await?;
-        if written.shut_out {
-            on_the_line::shut_out(&self.presence, &id);
-        }
-        answer::with_etag(&written.device, &written.device.etag)
+        let name = self.reached(named)?;
+        let body = IdentityBody::parse(&whole(body, BODY_LIMIT).await?)?;
+        let written = self.registry.put(&name, &if_match(headers), body).await?;
+        on_the_line::follow(&self.presence, &name, &written);
+        shown(&written.identity)
     }
 
-    pub(super) async fn delete(&self, id: &str, headers: &HeaderMap) -> Result<Response, Error> {
-        let id = device_id(id)?;
-        self.registry.delete(&id, &if_match(headers)).await?;
-        on_the_line::forget(&self.presence, &id);
+    pub(super) async fn delete(
+        &self,
+        named: &Named,
+        headers: &HeaderMap,
+    ) -> Result<Response, Error> {
+        let name = self.reached(named)?;
+        let gone = self.registry.delete(&name, &if_match(headers)).await?;
+        on_the_line::forget(&self.presence, &gone);
         Ok(answer::empty())
+    }
+
+    fn reached(&self, named: &Named) -> Result<Name, Error> {
+        let name = name(named)?;
+        if name.module.is_some() {
+            self.within_reach(&name.of_device())?;
+        }
+        Ok(name)
+    }
+
+    /// Azure was seen to refuse every operation on modules of a device that is missing or disabled.
+    fn within_reach(&self, device: &Name) -> Result<(), Error> {
+        let why = match self.registry.identity(device)? {
+            Some(device) if device.status == Status::Enabled => return Ok(()),
+            Some(_) => "is disabled",
+            None => "does not exist",
+        };
+        Err(Error::ModulesShut {
+            device: device.to_string(),
+            why,
+        })
+    }
+}
+
+/// The version of a device stands in a header as well.
+fn shown(identity: &Shown) -> Result<Response, Error> {
+    match identity {
+        Shown::Device(device) => answer::with_etag(device, &device.etag),
+        Shown::Module(module) => answer::json(module),
     }
 }
 
@@ -59,11 +99,18 @@ pub(super) async fn whole(body: Body, limit: usize) -> Result<Bytes, Error> {
     bytes.map_err(|_| Error::BodyTooLarge(limit))
 }
 
-pub(super) fn device_id(text: &str) -> Result<DeviceId, Error> {
-    let id = text.parse();
-    id.map_err(|invalid: azimuth_wire::device_id::InvalidId| Error::Argument(invalid.to_string()))
+pub(super) fn name(named: &Named) -> Result<Name, Error> {
+    let module = named.module.as_deref().map(str::parse).transpose();
+    Ok(Name {
+        device: named.device.parse().map_err(invalid)?,
+        module: module.map_err(invalid)?,
+    })
 }
 
 pub(super) fn if_match(headers: &HeaderMap) -> IfMatch {
     IfMatch::parse(header(headers, &IF_MATCH))
+}
+
+fn invalid(id: InvalidId) -> Error {
+    Error::Argument(id.to_string())
 }

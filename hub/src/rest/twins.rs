@@ -1,4 +1,4 @@
-//! Device twins over HTTPS. Who writes one waits for its turn, and the device hears of each write in turn.
+//! Twins over HTTPS. Who writes one waits for its turn, and the device or module hears of each write in turn.
 
 use std::sync::Arc;
 
@@ -7,7 +7,8 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use azimuth_wire::twin::TwinBody;
 
-use super::registry::{device_id, if_match, whole};
+use super::paths::Named;
+use super::registry::{if_match, name, whole};
 use super::{Rest, answer, on_the_line};
 use crate::error::Error;
 
@@ -15,29 +16,29 @@ use crate::error::Error;
 const BODY_LIMIT: usize = 1 << 20;
 
 impl Rest {
-    pub(super) fn read_twin(&self, id: &str) -> Result<Response, Error> {
-        answer::json(&self.registry.twin(&device_id(id)?)?)
+    pub(super) fn read_twin(&self, named: &Named) -> Result<Response, Error> {
+        answer::json(&self.registry.twin(&name(named)?)?)
     }
 
     /// PATCH merges, PUT replaces.
     pub(super) async fn write_twin(
         &self,
-        id: &str,
+        named: &Named,
         headers: &HeaderMap,
         body: Body,
         how: How,
     ) -> Result<Response, Error> {
-        let id = device_id(id)?;
+        let name = name(named)?;
         let body = TwinBody::parse(&whole(body, BODY_LIMIT).await?)?;
         let (registry, presence) = (Arc::clone(&self.registry), Arc::clone(&self.presence));
         let if_match = if_match(headers);
         let written = to_its_end(async move {
-            let _turn = registry.turn(&id).await;
+            let _turn = registry.turn(&name).await;
             let written = match how {
-                How::Merge => registry.patch_twin(&id, &if_match, &body).await?,
-                How::Replace => registry.replace_twin(&id, &if_match, &body).await?,
+                How::Merge => registry.patch_twin(&name, &if_match, &body).await?,
+                How::Replace => registry.replace_twin(&name, &if_match, &body).await?,
             };
-            on_the_line::tell(&presence, &id, written.desired);
+            on_the_line::tell(&presence, &name, written.desired.as_ref());
             Ok(written.twin)
         });
         answer::json(&written.await?)

@@ -122,7 +122,7 @@ pub async fn open(
     let lanes = u8::try_from(partitions).map_err(|_| Error::Partitions(partitions))?;
     let policies = Policies::open(config.keys, &config.name, &*store).await?;
     let ca_certificates = Arc::new(CaCertificates::open(store.clone())?);
-    let registry = Arc::new(Registry::open(store, clock.clone())?);
+    let registry = Arc::new(Registry::open(&config.name, store, clock.clone())?);
     let rules = Arc::new(Rules {
         host_names: config.host_names,
         policies: policies.clone(),

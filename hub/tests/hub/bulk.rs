@@ -105,7 +105,7 @@ async fn an_identity_is_made_with_its_twin_and_one_that_cannot_be_is_not_made() 
             ("e", 400_004),
             ("f", 400_004),
             ("g h", 400_004),
-            ("i", 404_013),
+            ("i", 404_001),
             ("", 400_004),
             ("j", 400_004)
         ]

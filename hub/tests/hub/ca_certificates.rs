@@ -9,7 +9,7 @@ use azimuth_certs::{KeyKind, Made, Signer, Wish, root, self_signed_leaf};
 use azimuth_hub::event::Event;
 use serde_json::{Value, json};
 
-use crate::desk::{Desk, Reply, VERSION, hello, peer, publish};
+use crate::desk::{Desk, HOST, Reply, VERSION, hello, peer, publish};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const PATH: &str = "/azimuth/certificates";
@@ -329,4 +329,40 @@ async fn each_rule_of_a_chain_has_its_sentence() {
     assert_eq!(desk.refused(both).await.kind, "malformed-token");
     let off = showing("off", house.chain(&desk, "off", 30));
     assert_eq!(desk.refused(off).await.kind, "disabled-device");
+}
+
+#[tokio::test]
+async fn the_certificate_of_a_module_bears_both_names() {
+    let desk = Desk::new();
+    let house = House::new(&desk);
+    desk.upload("house", &house.root, true).await;
+    desk.make("dev").await;
+    let body = r#"{"authentication":{"type":"certificateAuthority"}}"#;
+    let path = format!("/devices/dev/modules/mod{VERSION}");
+    assert_eq!(desk.ask(Method::PUT, &path, None, body).await.status, 200);
+    let showing = |common_name: &str| Hello {
+        client_id: "dev/mod".into(),
+        user_name: Some(format!("{HOST}/dev/mod/?api-version=2021-04-12")),
+        ..showing("dev", house.chain(&desk, common_name, 30))
+    };
+    for other in ["dev", "mod", "dev/MOD"] {
+        let refusal = desk.refused(showing(other)).await;
+        assert_eq!(refusal.kind, "wrong-common-name", "{other}");
+    }
+    let entered = desk.connect(showing("dev/mod")).await.unwrap().principal;
+    let payload = bytes::Bytes::new();
+    let topic = "devices/dev/modules/mod/messages/events/";
+    let Inward::Store { envelope, .. } = desk
+        .door
+        .publish(&entered, publish(topic, &payload))
+        .unwrap()
+    else {
+        panic!("telemetry is stored");
+    };
+    let event = Event::decode(&envelope).unwrap();
+    assert!(
+        event
+            .auth_method
+            .starts_with(r#"{"scope":"module","type":"x509CertificateAuthority","#)
+    );
 }

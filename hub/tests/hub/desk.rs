@@ -16,8 +16,9 @@ use azimuth_hub::event::{Appender, Log, LogConfig};
 use azimuth_hub::policies::Policies;
 use azimuth_hub::registry::Registry;
 use azimuth_hub::rest::{Rest, router};
+use azimuth_storage::{Change, Expect, Key};
 use azimuth_wire::sas;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
@@ -61,7 +62,7 @@ impl Desk {
             policies: policies.clone(),
             clock_skew: Duration::from_secs(300),
         });
-        let registry = Arc::new(Registry::open(store.clone(), clock.clone()).unwrap());
+        let registry = Arc::new(Registry::open("hub1", store.clone(), clock.clone()).unwrap());
         let ca_certificates = Arc::new(CaCertificates::open(store.clone()).unwrap());
         let ledger = Arc::new(Ledger::new("hub1"));
         let stopping = CancellationToken::new();
@@ -159,9 +160,35 @@ impl Desk {
         reply.json().await
     }
 
+    /// Makes a module with the same keys.
+    pub async fn make_module(&self, device: &str, module: &str) -> Value {
+        let keys = json!({ "primaryKey": KEY, "secondaryKey": OTHER_KEY });
+        let body = json!({ "authentication": { "symmetricKey": keys } });
+        let path = format!("/devices/{device}/modules/{module}{VERSION}");
+        let reply = self.ask(Method::PUT, &path, None, &body.to_string()).await;
+        assert_eq!(reply.status, 200);
+        reply.json().await
+    }
+
+    /// What a GET says; the path has no version yet.
+    pub async fn get(&self, path: &str) -> Reply {
+        self.ask(Method::GET, &format!("{path}{VERSION}"), None, "")
+            .await
+    }
+
     pub async fn read(&self, device: &str) -> Value {
         let path = format!("/devices/{device}{VERSION}");
         self.ask(Method::GET, &path, None, "").await.json().await
+    }
+
+    /// Gives an identity an etag by hand; `room` is `device` or `module`.
+    pub async fn with_etag(&self, room: &'static str, name: &str, counter: u64) {
+        let key = Key::new(room, name);
+        let stored = self.store.get(&key).unwrap().unwrap();
+        let mut stored: Value = serde_json::from_slice(&stored.body).unwrap();
+        stored["counter"] = counter.into();
+        let change = Change::put(key, Expect::Present, serde_json::to_vec(&stored).unwrap());
+        self.store.commit(vec![change]).await.unwrap();
     }
 
     pub async fn connect(&self, hello: Hello) -> Result<Admission<Principal>, Refusal> {
@@ -197,18 +224,19 @@ impl Reply {
 
 pub const VERSION: &str = "?api-version=2021-04-12";
 
-/// A CONNECT that is right in everything, with a token that ends in an hour.
-pub fn hello(device: &str) -> Hello {
+/// A CONNECT that is right in everything, with a token that ends in an hour; of `device` or `device/module`.
+pub fn hello(name: &str) -> Hello {
     let key = KEY.parse().unwrap();
+    let resource = name.replace('/', "/modules/");
     let token = sas::sign(
-        &format!("{HOST}/devices/{device}"),
+        &format!("{HOST}/devices/{resource}"),
         &key,
         START + 3600,
         None,
     );
     Hello {
-        client_id: device.into(),
-        user_name: Some(format!("{HOST}/{device}/?api-version=2021-04-12")),
+        client_id: name.into(),
+        user_name: Some(format!("{HOST}/{name}/?api-version=2021-04-12")),
         password: Some(Secret(token)),
         clean_session: true,
         will: None,

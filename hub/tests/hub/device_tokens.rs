@@ -64,9 +64,10 @@ impl Vectors {
             ..desk::hello(device)
         };
         let now = UNIX_EPOCH + Duration::from_secs(now);
-        self.rules().device(&hello, &[], now, |id| {
+        self.rules().device(&hello, &[], now, |name| {
             Ok(Some(Identity {
-                device_id: id.clone(),
+                device_id: name.device.clone(),
+                module_id: name.module.clone(),
                 generation_id: "1".into(),
                 counter: 1,
                 status: Status::Enabled,
@@ -77,6 +78,9 @@ impl Vectors {
                     secondary: self.key("deviceSecondary"),
                 },
                 iot_edge: false,
+                device_scope: None,
+                parent_scopes: Vec::new(),
+                managed_by: None,
             }))
         })
     }
@@ -95,16 +99,18 @@ fn a_token_lets_in_whom_it_names_and_nobody_else() {
         for (list, enters) in [("validFor", true), ("notValidFor", false)] {
             for who in case[list].as_array().unwrap() {
                 let entered = vectors.connect(token, who, key_of(enters), NOW);
-                // Modules are not simulated: what would let one in is told so.
-                if enters && who["moduleId"].is_string() {
-                    let refusal = entered.unwrap_err();
-                    assert!(
-                        refusal.sentence.contains("modules are not simulated"),
-                        "{name}"
-                    );
-                } else {
-                    assert_eq!(entered.is_ok(), enters, "{name} {who} {entered:?}");
-                }
+                assert_eq!(entered.is_ok(), enters, "{name} {who} {entered:?}");
+                let Ok(entry) = entered else { continue };
+                let by_policy = case["key"].as_str().unwrap().starts_with("policy");
+                let scope = match who["moduleId"].is_string() {
+                    _ if by_policy => "hub",
+                    true => "module",
+                    false => "device",
+                };
+                assert!(
+                    entry.auth_method.contains(&format!("\"{scope}\"")),
+                    "{name} {who}"
+                );
             }
         }
     }
@@ -124,7 +130,7 @@ fn each_invalid_token_has_its_rule_and_never_shows_the_signature() {
         ("no-scheme", "malformed-token"),
         ("other-device", "wrong-resource"),
         ("unknown-policy", "unknown-policy"),
-        ("device-token-used-by-module", "unknown-device"),
+        ("device-token-used-by-module", "wrong-key"),
         ("module-token-used-by-device", "wrong-resource"),
         ("expired", "expired-token"),
         ("empty", "no-credentials"),
@@ -136,7 +142,11 @@ fn each_invalid_token_has_its_rule_and_never_shows_the_signature() {
         assert_eq!(case["name"], name);
         let token = case["token"].as_str().unwrap();
         let now = case["now"].as_u64().unwrap();
-        let entered = vectors.connect(token, &case["identity"], "devicePrimary", now);
+        let key = match case["identity"]["moduleId"].is_string() {
+            true => "modulePrimary",
+            false => "devicePrimary",
+        };
+        let entered = vectors.connect(token, &case["identity"], key, now);
         let refusal = entered.unwrap_err();
         assert_eq!(refusal.kind, kind, "{name}");
         assert_eq!(refusal.answer, Answer::Connack(5), "{name}");

@@ -1,28 +1,34 @@
-//! The body of a PUT of a device identity, read as leniently as .NET reads it.
+//! The body of a PUT of an identity, read as leniently as .NET reads it.
 //!
 //! Member names and enumerated values are matched without regard to case; unknown members are
 //! ignored, and so is everything that only the hub writes.
 
 use serde_json::Value;
 
+use super::authentication::{CERTIFICATE_AUTHORITY, NONE, SAS, SELF_SIGNED};
 use super::{InvalidThumbprint, Status, Thumbprint};
 use crate::key::{InvalidKey, SymmetricKey};
 use crate::members::{Members, expected};
 
-/// What a client wants an identity to be. An update replaces everything.
+/// What a client wants an identity to be. An update replaces everything. A module has no status, no
+/// capabilities and no scopes: what a body says of them is nobody's.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeviceBody {
-    /// Must agree with the path, where it stands in the body at all.
+pub struct IdentityBody {
+    /// Both must agree with the path, where they stand in the body at all.
     pub device_id: Option<String>,
+    pub module_id: Option<String>,
     pub status: Status,
     pub status_reason: Option<String>,
     pub authentication: AuthenticationBody,
     pub iot_edge: bool,
+    /// Empty is another thing than absent: it says that there is to be none.
     pub device_scope: Option<String>,
     pub parent_scopes: Vec<String>,
+    /// Of a module.
+    pub managed_by: Option<String>,
 }
 
-/// How a device is to prove who it is.
+/// How an identity is to prove who it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AuthenticationBody {
     /// Without keys, the hub makes two.
@@ -32,6 +38,8 @@ pub enum AuthenticationBody {
         secondary: Option<Thumbprint>,
     },
     CertificateAuthority,
+    /// No device is made without a proof; for a module it means new keys.
+    None,
 }
 
 /// Why a body is refused. Never repeats a key.
@@ -58,7 +66,7 @@ pub enum InvalidBody {
     LongReason(usize),
 }
 
-impl DeviceBody {
+impl IdentityBody {
     /// Reads a body.
     pub fn parse(json: &[u8]) -> Result<Self, InvalidBody> {
         let value: Value = serde_json::from_slice(json)
@@ -79,12 +87,14 @@ impl DeviceBody {
         let capabilities = members.object("capabilities")?;
         Ok(Self {
             device_id: members.text("deviceId")?.map(ToOwned::to_owned),
+            module_id: members.text("moduleId")?.map(ToOwned::to_owned),
             status: status(members.text("status")?)?,
             status_reason,
             authentication: authentication(members.object("authentication")?.as_ref())?,
             iot_edge: capabilities.map_or(Ok(false), |members| members.flag("iotEdge"))?,
-            device_scope: members.filled("deviceScope")?.map(ToOwned::to_owned),
+            device_scope: members.text("deviceScope")?.map(ToOwned::to_owned),
             parent_scopes: members.texts("parentScopes")?,
+            managed_by: members.text("managedBy")?.map(ToOwned::to_owned),
         })
     }
 }
@@ -124,15 +134,15 @@ fn authentication(members: Option<&Members<'_>>) -> Result<AuthenticationBody, I
             } => Ok(AuthenticationBody::Sas(keys(members)?)),
             with_thumbprint => Ok(with_thumbprint),
         },
-        Some(kind) if is(kind, super::SAS) => Ok(AuthenticationBody::Sas(keys(members)?)),
-        Some(kind) if is(kind, super::SELF_SIGNED) => self_signed(),
-        Some(kind) if is(kind, super::CERTIFICATE_AUTHORITY) => {
+        Some(kind) if is(kind, SAS) => Ok(AuthenticationBody::Sas(keys(members)?)),
+        Some(kind) if is(kind, SELF_SIGNED) => self_signed(),
+        Some(kind) if is(kind, CERTIFICATE_AUTHORITY) => {
             Ok(AuthenticationBody::CertificateAuthority)
         }
-        Some(kind) if is(kind, "none") => Err(InvalidBody::NoAuthenticationType),
+        Some(kind) if is(kind, NONE) => Ok(AuthenticationBody::None),
         Some(_) => Err(expected(
             "authentication.type",
-            "`sas`, `selfSigned` or `certificateAuthority`",
+            "`sas`, `selfSigned`, `certificateAuthority` or `none`",
         )),
     }
 }
@@ -161,8 +171,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn parse(json: &str) -> Result<DeviceBody, InvalidBody> {
-        DeviceBody::parse(json.as_bytes())
+    fn parse(json: &str) -> Result<IdentityBody, InvalidBody> {
+        IdentityBody::parse(json.as_bytes())
     }
 
     #[test]
@@ -215,7 +225,7 @@ mod tests {
             (r#"{"status":1}"#, "`status` must be a text"),
             (
                 r#"{"authentication":{"type":"password"}}"#,
-                "`authentication.type` must be `sas`, `selfSigned` or `certificateAuthority`",
+                "`authentication.type` must be `sas`, `selfSigned`, `certificateAuthority` or `none`",
             ),
             (
                 r#"{"authentication":1}"#,

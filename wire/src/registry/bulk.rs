@@ -5,21 +5,21 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{DeviceBody, InvalidBody};
+use super::{IdentityBody, InvalidBody};
 use crate::ErrorCode;
-use crate::device_id::DeviceId;
+use crate::device_id::Identity;
 use crate::members::{Members, expected};
 use crate::twin::TwinBody;
 
-/// One identity of a request.
+/// One identity of a request: a device, or a module of one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BulkItem {
-    pub id: DeviceId,
+    pub name: Identity,
     pub mode: ImportMode,
     /// For the modes that demand one; absent and `*` are any.
     pub etag: Option<String>,
     pub twin_etag: Option<String>,
-    pub body: DeviceBody,
+    pub body: IdentityBody,
     pub twin: TwinBody,
 }
 
@@ -51,9 +51,6 @@ pub enum WhyInvalid {
     Body(#[from] InvalidBody),
     #[error(transparent)]
     Id(#[from] crate::device_id::InvalidId),
-    /// It is about a module.
-    #[error("module identities are not simulated")]
-    Module,
 }
 
 /// What became of a request.
@@ -116,18 +113,19 @@ impl BulkItem {
     fn read(members: &Members<'_>) -> Result<Self, WhyInvalid> {
         let id = members.filled("id")?;
         let id = id.ok_or_else(|| expected("id", "the id of a device"))?;
-        let id: DeviceId = id.parse()?;
-        if members.filled("moduleId")?.is_some() {
-            return Err(WhyInvalid::Module);
-        }
+        let module = members.filled("moduleId")?.map(str::parse).transpose()?;
         Ok(Self {
-            id,
+            name: Identity {
+                device: id.parse()?,
+                module,
+            },
             mode: mode(members.filled("importMode")?)?,
             etag: etag(members.filled("eTag")?),
             twin_etag: etag(members.filled("twinETag")?),
-            body: DeviceBody {
+            body: IdentityBody {
                 device_id: None,
-                ..DeviceBody::of(members)?
+                module_id: None,
+                ..IdentityBody::of(members)?
             },
             twin: TwinBody::of(members)?,
         })

@@ -1,11 +1,11 @@
-//! Device twins as JSON: what a hub answers, and what a client may write.
+//! Twins as JSON: what a hub answers, and what a client may write.
 //!
 //! Shapes, and Azure's rules of what a twin may hold. May not enter: versions, metadata, what a write does.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::device_id::DeviceId;
+use crate::device_id::{DeviceId, ModuleId};
 use crate::members::{Members, expected};
 use crate::registry::{Capabilities, ConnectionState, InvalidBody, Status, Thumbprint};
 use crate::time::Timestamp;
@@ -14,11 +14,13 @@ mod rules;
 
 pub use rules::{InvalidTwin, Section, initial, size};
 
-/// A device twin as a hub answers it. What is not set is left out, except inside `x509Thumbprint`.
+/// The twin of a device or module as a hub answers it. What is not set is left out, except inside `x509Thumbprint`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Twin {
     pub device_id: DeviceId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub module_id: Option<ModuleId>,
     /// Unquoted, of the twin.
     pub etag: String,
     /// Unquoted, of the identity.
@@ -37,7 +39,13 @@ pub struct Twin {
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub tags: Map<String, Value>,
     pub properties: Properties,
-    pub capabilities: Capabilities,
+    /// Of a device.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capabilities: Option<Capabilities>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device_scope: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub parent_scopes: Vec<String>,
 }
 
 /// Of a device with certificates; null otherwise.

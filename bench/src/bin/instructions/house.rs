@@ -11,10 +11,11 @@ use azimuth_dps::{AssignedHubForm, Dps, DpsConfig, LinkedHubConfig, Pace, Region
 use azimuth_hub::device::DeviceDoor;
 use azimuth_hub::registry::Registry;
 use azimuth_hub::{Hub, HubConfig};
+use azimuth_wire::Identity;
 use azimuth_wire::SymmetricKey;
 use azimuth_wire::enrollment::AllocationPolicy;
 use azimuth_wire::etag::IfMatch;
-use azimuth_wire::registry::DeviceBody;
+use azimuth_wire::registry::IdentityBody;
 use serde_json::json;
 
 use crate::device;
@@ -75,13 +76,13 @@ impl House {
         let folder = self.folder.join("hub1");
         std::fs::create_dir_all(&folder)?;
         let store = azimuth_storage::open(&folder.join("registry.redb"))?;
-        let registry = Registry::open(store.clone(), self.clock.clone())?;
+        let registry = Registry::open("hub1", store.clone(), self.clock.clone())?;
         let key = device_key();
         let keys = json!({ "primaryKey": key.reveal(), "secondaryKey": key.reveal() });
         let body = json!({ "authentication": { "symmetricKey": keys } }).to_string();
         for number in 0..devices {
-            let body = DeviceBody::parse(body.as_bytes())?;
-            let id = device::id(number).parse()?;
+            let body = IdentityBody::parse(body.as_bytes())?;
+            let id = Identity::device(device::id(number).parse()?);
             registry.put(&id, &IfMatch::Absent, body).await?;
         }
         store.close();

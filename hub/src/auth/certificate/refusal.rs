@@ -7,7 +7,7 @@ use azimuth_certs::{Ca, Certificate, Refusal as Broken};
 use azimuth_wire::registry::Thumbprint;
 use azimuth_wire::time::Timestamp;
 
-use crate::auth::refusal::connack;
+use crate::auth::refusal::{connack, subject};
 use crate::registry::Identity;
 
 pub fn unreadable_certificate() -> Refusal {
@@ -18,9 +18,9 @@ pub fn unreadable_certificate() -> Refusal {
 }
 
 pub fn not_by_certificate(identity: &Identity) -> Refusal {
-    let (device, kind) = (&identity.device_id, identity.authentication.kind());
+    let (who, kind) = (subject(identity), identity.authentication.kind());
     let sentence = format!(
-        "the client showed a certificate and no password, but the device `{device}` proves itself by \
+        "the client showed a certificate and no password, but the {who} proves itself by \
          token (authentication type {kind})"
     );
     connack("wrong-authentication", sentence).fact("authentication type", kind)
@@ -33,9 +33,9 @@ pub fn wrong_thumbprint(
     configured: [&Option<Thumbprint>; 2],
 ) -> Refusal {
     let sentence = format!(
-        "the certificate the client showed has neither of the two thumbprints of the device `{}`; show another \
+        "the certificate the client showed has neither of the two thumbprints of the {}; show another \
          one, or write its thumbprint to the registry",
-        identity.device_id
+        subject(identity)
     );
     let text = |thumbprint: &Option<Thumbprint>| {
         thumbprint.as_ref().map_or("none".into(), |t| t.to_string())
