@@ -96,7 +96,7 @@ impl Of {
     }
 
     /// What a deletion means.
-    fn from_now_on(self) -> &'static str {
+    fn after_deletion(self) -> &'static str {
         match self {
             Self::Hub => "nobody connects by it any more, and who is on the line stays there",
             Self::Dps => "nobody comes in by it, and who is in a hub stays there",
@@ -158,7 +158,7 @@ impl CaCommand {
             }
             Read::Delete(name) => {
                 service.ask(Method::DELETE, &path(&name), None).await?;
-                println!("deleted the CA certificate {name}; {}", of.from_now_on());
+                println!("deleted the CA certificate {name}; {}", of.after_deletion());
             }
         }
         Ok(ExitCode::SUCCESS)

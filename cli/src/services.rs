@@ -67,6 +67,7 @@ pub fn start_hub(
             ..LogConfig::default()
         },
         simulated_latency: config.regions.simulate_latency.then(|| regions(config)),
+        limits: limits(),
         ..HubConfig::new(&section.name, names, &section.region, folder, Arc::new(tls))
     };
     let hub = Hub::start(hub, clock()).map_err(|error| with_port_flag(error, &section.name))?;
@@ -74,6 +75,21 @@ pub fn start_hub(
         eprintln!("{}: {cut}", section.name);
     }
     Ok(hub)
+}
+
+/// As many connections as the system lets the process have, with room for files.
+fn limits() -> Limits {
+    const FILES: u64 = 256;
+    let raised = rlimit::increase_nofile_limit(u64::MAX);
+    if let Err(error) = &raised {
+        tracing::warn!(%error, "the limit of open files could not be raised");
+    }
+    let allowed = raised.or_else(|_| rlimit::Resource::NOFILE.get_soft());
+    let sockets = allowed.map_or(u64::MAX, |allowed| allowed.saturating_sub(FILES));
+    Limits {
+        descriptors: usize::try_from(sockets).unwrap_or(usize::MAX),
+        ..Limits::default()
+    }
 }
 
 /// Starts the DPS of the configuration, linked to these hubs.
@@ -129,7 +145,7 @@ pub fn start_dps(
             },
             ..Pace::default()
         },
-        limits: Limits::default(),
+        limits: limits(),
     };
     let dps = Dps::start(dps, clock()).map_err(|error| with_port_flag(error, &config.dps.name))?;
     let published = config.enrollment_groups.iter().find(|group| {
