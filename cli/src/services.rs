@@ -16,7 +16,7 @@ use azimuth_dps::{
 };
 use azimuth_hub::PolicyKeySource as HubKeys;
 use azimuth_hub::event::{LogConfig, Sync};
-use azimuth_hub::{Hub, HubConfig, RunningHub};
+use azimuth_hub::{Hub, HubConfig, Plan, RunningHub, Tier};
 use azimuth_wire::SymmetricKey;
 use azimuth_wire::connection_string::ConnectionString;
 use azimuth_wire::enrollment::{AllocationPolicy, EnrollmentGroup, IndividualEnrollment};
@@ -45,7 +45,13 @@ pub fn start_hub(
         vec![section.address],
     )?;
     names.push(section.address.to_string());
+    let plan = |tier: Tier| {
+        let (name, most) = (&section.name, tier.most_units());
+        Plan::new(tier, section.units)
+            .with_context(|| format!("[[hub]] {name}: `units` of {tier:?} are 1 to {most}"))
+    };
     let hub = HubConfig {
+        plan: section.tier.map(plan).transpose()?,
         keys: if section.listen().is_loopback() {
             HubKeys::Published
         } else {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use azimuth_broker::{Limits, Regions};
 
 use crate::event::LogConfig;
+use crate::quota::Plan;
 
 /// Everything a hub needs to know.
 #[derive(Debug, Clone)]
@@ -36,6 +37,8 @@ pub struct HubConfig {
     /// Makes clients wait as far from `region` as their addresses are; `None` is as fast as it goes.
     pub simulated_latency: Option<Regions>,
     pub limits: Limits,
+    /// Holds clients to what a tier allows; `None` is as much as they want.
+    pub plan: Option<Plan>,
 }
 
 /// Where the keys of the shared access policies come from.
@@ -72,6 +75,7 @@ impl HubConfig {
             event_log: LogConfig::default(),
             simulated_latency: None,
             limits: Limits::default(),
+            plan: None,
         }
     }
 

@@ -3,6 +3,7 @@
 //! Translates between the front door and the rooms behind it. May not enter: rules of tokens, of the
 //! registry, of sessions.
 
+mod throttle;
 mod twins;
 
 use std::sync::{Arc, OnceLock};
@@ -21,6 +22,7 @@ use crate::auth::{Entry, Rules};
 use crate::ca_certificates::CaCertificates;
 use crate::event::intake::{self, Flags, Oversize, Sender};
 use crate::event::partition_for;
+use crate::quota::Meter;
 use crate::registry::{DeviceLife, Registry};
 
 use twins::{Asks, Request, Waiting};
@@ -32,6 +34,8 @@ pub struct DeviceDoor {
     pub ca_certificates: Arc<CaCertificates>,
     pub ledger: Arc<Ledger>,
     pub clock: Arc<dyn Clock>,
+    /// Where the hub has a tier.
+    pub meter: Option<Arc<Meter>>,
     /// Of the event log, and lanes of the router.
     pub partitions: u8,
     pub sas_grace: Duration,
@@ -66,6 +70,7 @@ impl Backend for DeviceDoor {
     type Principal = Principal;
 
     async fn authenticate(&self, hello: Hello) -> Result<Admission<Principal>, Refusal> {
+        self.may_connect()?;
         let now = self.clock.utc();
         let entry = self
             .rules
@@ -87,6 +92,7 @@ impl Backend for DeviceDoor {
         let now = self.clock.utc();
         match topic {
             DeviceTopic::Telemetry(bag) => {
+                self.may_send(&bag, publish.payload, now)?;
                 let stored = telemetry(device, &bag, publish)?;
                 device.life.message(now);
                 Ok(stored)

@@ -9,6 +9,7 @@ use azimuth_wire::twin::InvalidTwin;
 use azimuth_wire::{ErrorCode, Identity as Name};
 
 use crate::event;
+use crate::quota::{DayIsFull, Throttled};
 
 /// Why a hub did not do what it was asked. Texts that clients see are Azure's own where known.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +28,19 @@ pub enum Error {
         module: String,
         hub: String,
     },
+    #[error(
+        "Total number of devices on IotHub '{hub}' exceeded the allocated quota. Max allowed device count : '{most}', current device count : '{count}'."
+    )]
+    TooManyDevices { hub: String, most: u64, count: u64 },
+    #[error("The request has been throttled. Wait {} seconds and try again. Operation type: {}", seconds(.0), .0.operation.name())]
+    Throttled(Throttled),
+    #[error(
+        "Total number of messages on IotHub exceeded the allocated quota. Max allowed message count : '{}', current message count : '{}'.",
+        .0.allowed, .0.counted
+    )]
+    DayIsFull(DayIsFull),
+    #[error("The operation is not available in the current tier of the hub.")]
+    NotInTier,
     #[error("a device has {0} modules at most")]
     TooManyModules(usize),
     #[error("`{0}` belongs to an edge device and is made, changed and removed by the hub alone")]
@@ -138,6 +152,10 @@ impl Error {
             Self::ModuleNotFound { .. } => ErrorCode::ModuleNotFound,
             Self::DeviceAlreadyExists(_) => ErrorCode::DeviceAlreadyExists,
             Self::ModuleAlreadyExists { .. } => ErrorCode::ModuleAlreadyExistsOnDevice,
+            Self::TooManyDevices { .. } => ErrorCode::TooManyDevices,
+            Self::Throttled(_) => ErrorCode::ThrottlingBacklogTimeout,
+            Self::DayIsFull(_) => ErrorCode::IotHubQuotaExceeded,
+            Self::NotInTier => ErrorCode::OperationNotAvailableInCurrentTier,
             Self::TooManyModules(_) => ErrorCode::TooManyModulesOnDevice,
             Self::SystemModule(_) => ErrorCode::SystemModuleModifyUnauthorizedAccess,
             Self::StaleEtag { .. }
@@ -188,6 +206,10 @@ impl Error {
             Self::ModuleNotFound { .. } => "unknown-module",
             Self::DeviceAlreadyExists(_) => "device-exists",
             Self::ModuleAlreadyExists { .. } => "module-exists",
+            Self::TooManyDevices { .. } => "too-many-devices",
+            Self::Throttled(_) => "throttled",
+            Self::DayIsFull(_) => "quota-exceeded",
+            Self::NotInTier => "not-in-tier",
             Self::TooManyModules(_) => "too-many-modules",
             Self::SystemModule(_) => "system-module",
             Self::ModulesShut { .. } => "modules-shut",
@@ -216,6 +238,23 @@ impl Error {
             | Self::Exposed(_)
             | Self::Partitions(_) => "start",
         }
+    }
+}
+
+/// Whole ones until the next may come.
+pub fn seconds(beyond: &Throttled) -> u64 {
+    beyond.wait.as_secs().saturating_add(1)
+}
+
+impl From<Throttled> for Error {
+    fn from(beyond: Throttled) -> Self {
+        Self::Throttled(beyond)
+    }
+}
+
+impl From<DayIsFull> for Error {
+    fn from(full: DayIsFull) -> Self {
+        Self::DayIsFull(full)
     }
 }
 

@@ -4,6 +4,7 @@
 
 use std::net::IpAddr;
 
+use azimuth_hub::Tier;
 use azimuth_wire::IdScope;
 use azimuth_wire::connection_string::ConnectionString;
 use clap::ValueEnum;
@@ -11,7 +12,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Deserializer};
 
 use super::Error;
-use super::defaults::{GLOBAL_DPS, default_region, one, yes};
+use super::defaults::{GLOBAL_DPS, default_region, one, one_unit, yes};
 
 /// The Device Provisioning Service.
 #[derive(Debug, Clone, Deserialize)]
@@ -111,6 +112,11 @@ pub struct HubSection {
     /// Its share under evenly weighted allocation, 1 to 1000.
     #[serde(default = "one")]
     pub weight: u16,
+    /// Of Azure's tiers, whose rates and quotas the hub then keeps; without, it takes all that comes.
+    pub tier: Option<Tier>,
+    /// How many of the tier.
+    #[serde(default = "one_unit")]
+    pub units: u32,
 }
 
 /// An enrollment group with a symmetric key.
@@ -246,6 +252,8 @@ impl HubSection {
             listen: None,
             host_names: Vec::new(),
             weight: 1,
+            tier: None,
+            units: 1,
         };
         section.check()?;
         Ok(section)

@@ -12,6 +12,7 @@ mod on_the_line;
 mod paths;
 mod refusals;
 mod registry;
+mod throttle;
 mod twins;
 
 use std::sync::Arc;
@@ -33,6 +34,7 @@ use crate::auth::Rules;
 use crate::ca_certificates::CaCertificates;
 use crate::error::Error;
 use crate::event::Log;
+use crate::quota::Meter;
 use crate::registry::Registry;
 
 use paths::Route;
@@ -46,6 +48,8 @@ pub struct Rest {
     pub presence: Arc<Presence>,
     pub ledger: Arc<Ledger>,
     pub clock: Arc<dyn Clock>,
+    /// Where the hub has a tier.
+    pub meter: Option<Arc<Meter>>,
     /// Ends the streams when the hub stops.
     pub stopping: CancellationToken,
 }
@@ -124,6 +128,7 @@ impl Rest {
         if route.is_azures() {
             check_version(query)?;
         }
+        self.throttle(head, &route).await?;
         match (&head.method, route) {
             (&Method::GET, Route::Devices) => self.list(query),
             (&Method::GET, Route::Identity(named)) => self.read(&named),

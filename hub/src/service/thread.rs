@@ -17,6 +17,7 @@ use crate::error::Error;
 use crate::event::store::EventStore;
 use crate::event::{Appender, Cut, Log};
 use crate::policies::Policies;
+use crate::quota::Meter;
 use crate::registry::Registry;
 use crate::rest::{self, Rest};
 
@@ -122,7 +123,12 @@ pub async fn open(
     let lanes = u8::try_from(partitions).map_err(|_| Error::Partitions(partitions))?;
     let policies = Policies::open(config.keys, &config.name, &*store).await?;
     let ca_certificates = Arc::new(CaCertificates::open(store.clone())?);
-    let registry = Arc::new(Registry::open(&config.name, store, clock.clone())?);
+    let mut registry = Registry::open(&config.name, store, clock.clone())?;
+    if let Some(plan) = config.plan {
+        registry.allow(plan.devices());
+    }
+    let registry = Arc::new(registry);
+    let meter = config.plan.map(|plan| Arc::new(Meter::new(plan)));
     let rules = Arc::new(Rules {
         host_names: config.host_names,
         policies: policies.clone(),
@@ -136,6 +142,7 @@ pub async fn open(
         ca_certificates: ca_certificates.clone(),
         ledger: ledger.clone(),
         clock: clock.clone(),
+        meter: meter.clone(),
         partitions: lanes,
         sas_grace: config.sas_grace,
         longest_silence: config.longest_silence,
@@ -148,6 +155,7 @@ pub async fn open(
         presence: presence.clone(),
         ledger: ledger.clone(),
         clock: clock.clone(),
+        meter,
         stopping: stopping.clone(),
     };
     let behind = Behind {

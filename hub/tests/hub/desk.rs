@@ -14,6 +14,7 @@ use azimuth_hub::ca_certificates::CaCertificates;
 use azimuth_hub::device::{DeviceDoor, Principal};
 use azimuth_hub::event::{Appender, Log, LogConfig};
 use azimuth_hub::policies::Policies;
+use azimuth_hub::quota::{Meter, Plan};
 use azimuth_hub::registry::Registry;
 use azimuth_hub::rest::{Rest, router};
 use azimuth_storage::{Change, Expect, Key};
@@ -52,6 +53,12 @@ impl Desk {
     }
 
     pub fn over(store: Arc<dyn azimuth_storage::Store>) -> Self {
+        Self::planned(store, None)
+    }
+
+    /// With what a tier allows.
+    pub fn planned(store: Arc<dyn azimuth_storage::Store>, plan: Option<Plan>) -> Self {
+        let meter = plan.map(|plan| Arc::new(Meter::new(plan)));
         let clock = Arc::new(ManualClock::at(UNIX_EPOCH + Duration::from_secs(START)));
         let folder = Folder::new();
         let config = LogConfig::default();
@@ -62,7 +69,9 @@ impl Desk {
             policies: policies.clone(),
             clock_skew: Duration::from_secs(300),
         });
-        let registry = Arc::new(Registry::open("hub1", store.clone(), clock.clone()).unwrap());
+        let mut registry = Registry::open("hub1", store.clone(), clock.clone()).unwrap();
+        registry.allow(plan.map_or(u64::MAX, Plan::devices));
+        let registry = Arc::new(registry);
         let ca_certificates = Arc::new(CaCertificates::open(store.clone()).unwrap());
         let ledger = Arc::new(Ledger::new("hub1"));
         let stopping = CancellationToken::new();
@@ -74,6 +83,7 @@ impl Desk {
             presence: Arc::new(Presence::new()),
             ledger: ledger.clone(),
             clock: clock.clone(),
+            meter: meter.clone(),
             stopping: stopping.clone(),
         });
         let door = DeviceDoor {
@@ -82,6 +92,7 @@ impl Desk {
             ca_certificates,
             ledger: ledger.clone(),
             clock: clock.clone(),
+            meter,
             partitions: 4,
             sas_grace: Duration::from_secs(300),
             longest_silence: Duration::from_secs(1767),

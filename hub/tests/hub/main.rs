@@ -14,4 +14,5 @@ mod preconditions;
 mod refusals;
 mod registry;
 mod service_tokens;
+mod tiers;
 mod twins;
