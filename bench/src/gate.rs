@@ -87,7 +87,8 @@ const fn goal(
 
 use Bound::{Least, LeastTimesMosquitto, Most, MostTimesMosquitto};
 use Scenario::{
-    Connect, Enrollments, Intruders, Paced, Registration, RoundTrip, Scale, StartUp, Telemetry,
+    Connect, Enrollments, Intruders, Monitor, Paced, Registration, RoundTrip, Scale, StartUp,
+    Telemetry,
 };
 
 /// Every row, in the order of the report.
@@ -136,6 +137,10 @@ pub const GOALS: &[Goal] = &[
     goal("Start-up, fresh data, to the first CONNACK", StartUp, "fresh_connack_ms", "ms", None, None),
     goal("Start-up, existing data, to Ready", StartUp, "existing_ready_ms", "ms", Some(Most(300.0)), None),
     goal("Start-up, existing data, to the first CONNACK", StartUp, "existing_connack_ms", "ms", None, None),
+    goal("Monitor with 100,000 devices, memory", Monitor, "resident_kib", "KiB", Some(Most(97_656.0)), Some(Most(48_828.0))),
+    goal("… of it a device", Monitor, "bytes_each", "bytes", None, None),
+    goal("Monitor, CPU for heartbeats", Monitor, "cpu_s_per_100k", "s per 100,000", None, None),
+    goal("Monitor, CPU while all are in time", Monitor, "idle_cpu_percent", "%", Some(Most(1.0)), None),
 ];
 
 #[cfg(test)]

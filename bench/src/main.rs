@@ -20,6 +20,7 @@ mod round_trip;
 mod scenario;
 mod server;
 mod storm;
+mod stub_hub;
 mod telemetry;
 
 use std::path::PathBuf;

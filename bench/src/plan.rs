@@ -33,6 +33,8 @@ pub struct Plan {
     /// Silent clients, and as many that stop in the middle of CONNECT; connects timed beside them.
     pub intruders: usize,
     pub intruded_connects: usize,
+    /// Devices whose heartbeats are watched.
+    pub watched: usize,
     /// Settling time before memory is read.
     pub settle: Duration,
 }
@@ -58,6 +60,7 @@ impl Plan {
             crowd_connects: 2_000,
             intruders: 200,
             intruded_connects: 2_000,
+            watched: 100_000,
             settle: Duration::from_secs(2),
         }
     }
@@ -80,6 +83,7 @@ impl Plan {
             crowd_connects: 100,
             intruders: 20,
             intruded_connects: 100,
+            watched: 2_000,
             settle: Duration::from_millis(500),
             ..Self::full()
         }

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::rc::Rc;
 
 use anyhow::{Context, bail};
+use azimuth_monitor::Lines;
 use azimuth_wire::connection_string::ConnectionString;
 use azimuth_wire::time;
 use clap::{Args, ValueEnum};
@@ -83,7 +84,7 @@ enum Service {
 /// Which service is asked.
 #[derive(Debug, Args)]
 pub struct Target {
-    /// Hub by name, host name or address [default: the first]
+    /// Hub by name, host name or address [default: the first, or all where several can be asked]
     #[arg(long, global = true, env = "AZIMUTH_HUB", value_name = "HUB")]
     hub: Option<String>,
     /// A policy's connection string instead of what the data folder knows
@@ -182,7 +183,7 @@ impl Why {
     }
 
     fn endpoints(&self, config: &Config) -> anyhow::Result<Vec<Endpoint>> {
-        if self.at.connection_string.is_some() || self.at.hub.is_some() {
+        if self.at.one() {
             return Ok(vec![self.at.hub(config)?]);
         }
         let paste = Paste::load(config.connect_folder())?;
@@ -190,8 +191,8 @@ impl Why {
         if let Some(dps) = paste.dps.as_ref().filter(|_| self.service != Service::Hub) {
             endpoints.push(Endpoint::dps(&paste, dps)?);
         }
-        for hub in paste.hubs.iter().filter(|_| self.service != Service::Dps) {
-            endpoints.push(Endpoint::hub(&paste, hub)?);
+        if self.service != Service::Dps {
+            endpoints.extend(hubs(&paste)?);
         }
         if endpoints.is_empty() {
             bail!("no such service runs from this data folder");
@@ -201,6 +202,22 @@ impl Why {
 }
 
 impl Target {
+    /// The hub that is named, or all that the data folder knows.
+    pub fn hubs(&self, config: &Config) -> anyhow::Result<Vec<Endpoint>> {
+        if self.one() {
+            return Ok(vec![self.hub(config)?]);
+        }
+        let hubs = hubs(&Paste::load(config.connect_folder())?)?;
+        if hubs.is_empty() {
+            bail!("no hub runs from this data folder");
+        }
+        Ok(hubs)
+    }
+
+    fn one(&self) -> bool {
+        self.connection_string.is_some() || self.hub.is_some()
+    }
+
     pub fn hub(&self, config: &Config) -> anyhow::Result<Endpoint> {
         if let (Some(string), None) = (&self.connection_string, &self.hub) {
             let string: ConnectionString = string
@@ -224,6 +241,12 @@ impl Target {
         let hub = paste.hub(self.hub.as_deref())?;
         Endpoint::hub(&paste, hub)
     }
+}
+
+/// The hubs that somebody started.
+pub fn hubs(paste: &Paste) -> anyhow::Result<Vec<Endpoint>> {
+    let hubs = paste.hubs.iter();
+    hubs.map(|hub| Endpoint::hub(paste, hub)).collect()
 }
 
 const REFUSALS: &str = "/azimuth/refusals";
@@ -289,18 +312,11 @@ pub async fn follow(
         let body = response.text().await.unwrap_or_default();
         bail!("{} answered {status}: {body}", endpoint.label);
     }
-    let mut pending = Vec::new();
+    let mut lines = Lines::default();
     while let Some(chunk) = response.chunk().await.context("the stream broke")? {
-        pending.extend_from_slice(&chunk);
-        let mut begin = 0;
-        while let Some(length) = pending[begin..].iter().position(|byte| *byte == b'\n') {
-            let line = std::str::from_utf8(&pending[begin..begin + length])?;
-            begin += length + 1;
-            if !line.is_empty() && !show(line)? {
-                return Ok(());
-            }
+        if !lines.feed(&chunk, &mut show)? {
+            return Ok(());
         }
-        pending.drain(..begin);
     }
     Ok(())
 }

@@ -19,14 +19,15 @@ pub struct Row {
 pub struct Live {
     drawn: usize,
     last: Vec<Row>,
+    below: Option<String>,
 }
 
 /// Rows shown at most.
 pub const ROWS: usize = 20;
 
 impl Live {
-    /// Shows `rows` where they differ from what is shown.
-    pub fn show(&mut self, rows: Vec<Row>) {
+    /// Shows `rows`, and on a terminal a line below them, where they differ from what is shown.
+    pub fn show(&mut self, rows: Vec<Row>, below: Option<String>) {
         let mut out = std::io::stdout().lock();
         if !out.is_terminal() {
             for row in rows.iter().filter(|row| self.changed(row)) {
@@ -35,17 +36,20 @@ impl Live {
             self.last = rows;
             return;
         }
-        if rows == self.last {
+        if rows == self.last && below == self.below {
             return;
         }
         let mut text = String::new();
         if self.drawn > 0 {
             text.push_str(&format!("\x1b[{}A", self.drawn));
         }
-        for line in table(&rows) {
+        for line in table(&rows).iter().chain(&below) {
             text.push_str(&format!("{line}\x1b[K\n"));
         }
-        self.drawn = rows.len() + 1;
+        // A line that stands there no more.
+        text.push_str("\x1b[J");
+        self.drawn = rows.len() + 1 + usize::from(below.is_some());
+        self.below = below;
         self.last = rows;
         let _ = write!(out, "{text}");
         let _ = out.flush();
@@ -71,14 +75,15 @@ fn table(rows: &[Row]) -> Vec<String> {
     };
     let device = width(|row| &row.device, "DEVICE");
     let hub = width(|row| &row.hub, "HUB");
+    let state = width(|row| &row.state, "DISCONNECTED");
     let activity = width(|row| &row.last_activity, "LAST ACTIVITY");
     let header = format!(
-        "{:device$}  {:hub$}  {:12}  {:activity$}  {:>8}",
+        "{:device$}  {:hub$}  {:state$}  {:activity$}  {:>8}",
         "DEVICE", "HUB", "STATE", "LAST ACTIVITY", "MESSAGES"
     );
     let lines = rows.iter().map(|row| {
         format!(
-            "{:device$}  {:hub$}  {:12}  {:activity$}  {:>8}",
+            "{:device$}  {:hub$}  {:state$}  {:activity$}  {:>8}",
             row.device, row.hub, row.state, row.last_activity, row.messages
         )
     });

@@ -25,6 +25,7 @@ mod linked_hub;
 mod listing;
 mod live;
 mod logging;
+mod monitor;
 mod paste;
 mod services;
 mod tpm;
@@ -97,6 +98,8 @@ enum Command {
     Certs(certificates::Certs),
     /// Follow the telemetry of a hub
     Events(follow::Events),
+    /// Watch heartbeats: say which devices are late, and which are back
+    Monitor(monitor::Monitor),
     /// Show what was refused, and why
     Why(follow::Why),
     /// Ask whether a service is healthy: a device's message must go round
@@ -140,6 +143,7 @@ fn main() -> ExitCode {
             Command::Tpm(tpm) => tpm.run(),
             Command::Certs(certs) => certs.run(config),
             Command::Events(events) => events.run(config),
+            Command::Monitor(monitor) => monitor.run(config),
             Command::Why(why) => why.run(config),
             Command::Health(health) => health.run(config),
             Command::Env(env) => env.run(config),

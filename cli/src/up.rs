@@ -2,6 +2,10 @@
 //!
 //! What may not enter: behaviour of a service or of a device.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::io::IsTerminal;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,12 +13,15 @@ use std::time::Duration;
 use anyhow::Context;
 use azimuth_dps::RunningDps;
 use azimuth_hub::RunningHub;
+use azimuth_monitor::{Change, News};
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 
 use crate::announce::{announce, stopped, unbound_lines};
 use crate::config::{Config, TUTORIAL_GROUP};
+use crate::follow::hubs;
 use crate::live::{self, Live, Row};
+use crate::monitor::{Expected, Patrol};
 use crate::paste::{Paste, take_name};
 use crate::services::{self, empty_paste};
 use crate::{certificates, fleet};
@@ -28,6 +35,10 @@ pub struct Up {
     /// Seconds between two messages of a simulated device
     #[arg(long, default_value_t = HEARTBEAT, value_name = "SECONDS")]
     heartbeat: f64,
+    /// Watch heartbeats as `azimuth monitor` does, and show which devices are late [default: if the
+    /// configuration has a table `[monitor]`]. Every message is then read a second time
+    #[arg(long, env = "AZIMUTH_MONITOR")]
+    monitor: bool,
 }
 
 impl Default for Up {
@@ -35,6 +46,7 @@ impl Default for Up {
         Self {
             no_devices: false,
             heartbeat: HEARTBEAT,
+            monitor: false,
         }
     }
 }
@@ -116,6 +128,8 @@ impl Up {
             );
             println!();
         }
+        let late = RefCell::new(Late::default());
+        let mut watched = pin!(self.watch(config, paste, &late));
         let mut live = Live::default();
         let mut tick = tokio::time::interval(Duration::from_millis(500));
         let stopped = stopped();
@@ -126,7 +140,8 @@ impl Up {
                     done?;
                     break;
                 }
-                _ = tick.tick() => live.show(rows(running)),
+                () = &mut watched => {}
+                _ = tick.tick() => live.show(rows(running, &late.borrow()), late.borrow().line()),
             }
         }
         stop.cancel();
@@ -134,6 +149,59 @@ impl Up {
             let _ = fleet.await;
         }
         Ok(())
+    }
+
+    /// Keeps `late` as the monitor has it, where one is wanted.
+    async fn watch(&self, config: &Config, paste: &Paste, late: &RefCell<Late>) {
+        if !self.monitor && config.monitor.is_none() {
+            return std::future::pending().await;
+        }
+        let terminal = std::io::stdout().is_terminal();
+        let tell = |change: &Change| match terminal {
+            // The table shows it.
+            true => late.borrow_mut().take(change),
+            false => println!("{change}"),
+        };
+        let work = async {
+            let section = config.monitor.clone().unwrap_or_default();
+            let (settings, webhook) = Expected::default().over(&section)?;
+            let mut patrol = Patrol::start(hubs(paste)?, settings, webhook).await?;
+            patrol.walk(&tell).await
+        };
+        if let Err(error) = work.await {
+            tracing::error!("heartbeats are not watched: {error:#}");
+        }
+        std::future::pending().await
+    }
+}
+
+/// Devices that are late, as they are shown.
+#[derive(Debug, Default)]
+struct Late(BTreeSet<(Arc<str>, Arc<str>)>);
+
+impl Late {
+    fn take(&mut self, change: &Change) {
+        let device = (change.hub.clone(), change.device.clone());
+        match change.news {
+            News::Late => self.0.insert(device),
+            News::Back | News::Gone(_) => self.0.remove(&device),
+        };
+    }
+
+    fn holds(&self, hub: &str, device: &str) -> bool {
+        !self.0.is_empty() && self.0.contains(&(hub.into(), device.into()))
+    }
+
+    /// Some of them by name: the table has no room for all devices.
+    fn line(&self) -> Option<String> {
+        const NAMED: usize = 5;
+        let names = self.0.iter().take(NAMED).map(|(_, device)| &**device);
+        let names = names.collect::<Vec<_>>().join(", ");
+        match self.0.len() {
+            0 => None,
+            count @ ..=NAMED => Some(format!("{count} late: {names}")),
+            count => Some(format!("{count} late: {names} …")),
+        }
     }
 }
 
@@ -162,12 +230,15 @@ fn start(
     Ok((Running { hubs, dps }, paste))
 }
 
-fn rows(running: &Running) -> Vec<Row> {
+fn rows(running: &Running, late: &Late) -> Vec<Row> {
     let rows = running.hubs.iter().flat_map(|hub| {
         hub.rows(live::ROWS).into_iter().map(|row| Row {
+            state: match late.holds(hub.name(), &row.device) {
+                true => format!("{}, late", row.connection_state),
+                false => row.connection_state,
+            },
             device: row.device,
             hub: hub.name().to_owned(),
-            state: row.connection_state,
             last_activity: row.last_activity,
             messages: row.messages,
         })

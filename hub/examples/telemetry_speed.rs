@@ -8,6 +8,7 @@ use std::time::Duration;
 use azimuth_broker::{Backend, Hello, Ledger, Peer, Publish, QoS, Secret};
 use azimuth_clock::{Clock, SystemClock};
 use azimuth_hub::auth::Rules;
+use azimuth_hub::ca_certificates::CaCertificates;
 use azimuth_hub::device::DeviceDoor;
 use azimuth_hub::policies::Policies;
 use azimuth_hub::registry::Registry;
@@ -25,7 +26,7 @@ fn main() {
         .build()
         .unwrap();
     let store = azimuth_storage::memory();
-    let registry = Arc::new(Registry::open("hub1", store, clock.clone()).unwrap());
+    let registry = Arc::new(Registry::open("hub1", store.clone(), clock.clone()).unwrap());
     let device = Identity::device("contoso-simdevice-east".parse().unwrap());
     let body = IdentityBody::parse(b"{}").unwrap();
     runtime
@@ -38,8 +39,10 @@ fn main() {
             clock_skew: Duration::from_secs(300),
         }),
         registry,
+        ca_certificates: Arc::new(CaCertificates::open(store).unwrap()),
         ledger: Arc::new(Ledger::new("hub1")),
         clock: clock.clone(),
+        meter: None,
         partitions: 4,
         sas_grace: Duration::from_secs(300),
         longest_silence: Duration::from_secs(1767),

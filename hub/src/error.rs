@@ -9,6 +9,7 @@ use azimuth_wire::twin::InvalidTwin;
 use azimuth_wire::{ErrorCode, Identity as Name};
 
 use crate::event;
+use crate::query::InvalidQuery;
 use crate::quota::{DayIsFull, Throttled};
 
 /// Why a hub did not do what it was asked. Texts that clients see are Azure's own where known.
@@ -60,6 +61,11 @@ pub enum Error {
     ReportedVersion { present: u64, wanted: u64 },
     #[error(transparent)]
     Twin(#[from] InvalidTwin),
+    /// Azure tells clients of no query what is wrong with it.
+    #[error("BadRequest")]
+    Query(#[from] InvalidQuery),
+    #[error("BadRequest")]
+    NoQuery,
     #[error("the id `{0}` stands twice in the request")]
     DefinedTwice(String),
     /// The rest of the request was carried out.
@@ -140,6 +146,8 @@ impl Error {
             Self::ModulesShut { device, why } => format!(
                 "the device `{device}` {why}, so its modules can neither be read nor written"
             ),
+            Self::Query(invalid) => invalid.to_string(),
+            Self::NoQuery => "the body has no member `query`".into(),
             error => error.to_string(),
         }
     }
@@ -163,7 +171,8 @@ impl Error {
             | Self::StaleTwin(_)
             | Self::ReportedVersion { .. } => ErrorCode::PreconditionFailed,
             Self::Twin(InvalidTwin::Body(InvalidBody::NotJson(_))) => ErrorCode::IotHubFormatError,
-            Self::Twin(_) | Self::Argument(_) => ErrorCode::ArgumentInvalid,
+            Self::Twin(_) | Self::Argument(_) | Self::Query(_) => ErrorCode::ArgumentInvalid,
+            Self::NoQuery => ErrorCode::ArgumentNull,
             Self::DefinedTwice(_) => ErrorCode::DeviceDefinedMultipleTimes,
             Self::Bulk(_) => ErrorCode::BulkRegistryOperationFailure,
             Self::Body(InvalidBody::NotJson(_)) => ErrorCode::IotHubFormatError,
@@ -219,6 +228,7 @@ impl Error {
             Self::ReportedVersion { .. } => "stale-reported-version",
             Self::Twin(InvalidTwin::Size { .. }) => "twin-size",
             Self::Twin(_) => "invalid-twin",
+            Self::Query(_) | Self::NoQuery => "invalid-query",
             Self::DefinedTwice(_) => "defined-twice",
             Self::Bulk(_) => "bulk",
             Self::Argument(_) | Self::Body(_) => "invalid-argument",

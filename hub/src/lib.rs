@@ -16,6 +16,7 @@ pub mod error;
 pub mod event;
 mod keys;
 pub mod policies;
+pub mod query;
 pub mod quota;
 pub mod registry;
 pub mod rest;

@@ -10,7 +10,7 @@ use redb::{Database, ReadOnlyTable, ReadableDatabase};
 
 use crate::format::{self, DOCUMENTS, unseal};
 use crate::queue::{Queue, Refused};
-use crate::{Change, Committed, Document, Error, Key, Page, Store, writer};
+use crate::{Change, Committed, Document, Error, Key, Page, Snapshot, Store, writer};
 
 pub(crate) struct Embedded {
     /// Empty once closed. The lock is held for a pointer's copy only.
@@ -37,19 +37,20 @@ impl Embedded {
         })
     }
 
-    fn documents(&self) -> Result<ReadOnlyTable<&'static [u8], &'static [u8]>, Error> {
+    fn newest(&self) -> Result<State, Error> {
         let database = self.database.read().clone().ok_or(Error::Closed)?;
         let snapshot = database.begin_read().map_err(Error::storage)?;
-        snapshot.open_table(DOCUMENTS).map_err(Error::storage)
+        let documents = snapshot.open_table(DOCUMENTS).map_err(Error::storage)?;
+        Ok(State(documents))
     }
 }
 
-impl Store for Embedded {
+/// One committed state, for as long as it is held.
+struct State(ReadOnlyTable<&'static [u8], &'static [u8]>);
+
+impl Snapshot for State {
     fn get(&self, key: &Key) -> Result<Option<Document>, Error> {
-        let stored = self
-            .documents()?
-            .get_owned(key.as_bytes())
-            .map_err(Error::storage)?;
+        let stored = self.0.get_owned(key.as_bytes()).map_err(Error::storage)?;
         stored.map(|stored| unseal(stored.value())).transpose()
     }
 
@@ -66,7 +67,7 @@ impl Store for Embedded {
             _ => Bound::Included(first.as_bytes()),
         };
         let rows = self
-            .documents()?
+            .0
             .range_owned::<&[u8]>((start, Bound::Unbounded))
             .map_err(Error::storage)?
             .map(|row| {
@@ -82,6 +83,26 @@ impl Store for Embedded {
             })
             .map(|row| row.and_then(|(key, value)| Ok((key, unseal(value.value())?))));
         Page::cut(rows, limit)
+    }
+}
+
+impl Store for Embedded {
+    fn get(&self, key: &Key) -> Result<Option<Document>, Error> {
+        self.newest()?.get(key)
+    }
+
+    fn scan(
+        &self,
+        room: &'static str,
+        prefix: &str,
+        after: Option<&Key>,
+        limit: usize,
+    ) -> Result<Page, Error> {
+        self.newest()?.scan(room, prefix, after, limit)
+    }
+
+    fn snapshot(&self) -> Result<Box<dyn Snapshot>, Error> {
+        Ok(Box::new(self.newest()?))
     }
 
     fn commit(&self, changes: Vec<Change>) -> Committed {

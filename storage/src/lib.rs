@@ -1,7 +1,7 @@
 //! Documents by key, with versions, behind one small trait.
 //!
 //! ```text
-//!  get, scan ──────────────► the newest committed state     (never wait for a writer)
+//!  get, scan, snapshot ────► the newest committed state     (never wait for a writer)
 //!  commit ────────► queue ─► writer thread: one transaction for all that is queued,
 //!  commit_lazily ─►           one flush to disk, then every answer
 //! ```
@@ -47,6 +47,9 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Page, Error>;
 
+    /// The newest committed state, to be read in many steps as if no time passed between them.
+    fn snapshot(&self) -> Result<Box<dyn Snapshot>, Error>;
+
     /// Applies all of `changes` or none, and resolves when they would survive a power cut.
     ///
     /// Changes of one set see each other in order. The set is queued at once while there is room,
@@ -62,6 +65,21 @@ pub trait Store: Send + Sync + 'static {
     /// Writes everything queued to disk, releases the file and refuses what comes later with
     /// [`Error::Closed`]. Waits for the disk. May be called twice; dropping the store does it too.
     fn close(&self);
+}
+
+/// One committed state. Hold it for moments only: while it is held, the file grows with every write.
+pub trait Snapshot: Send + Sync + 'static {
+    /// Like [`Store::get`].
+    fn get(&self, key: &Key) -> Result<Option<Document>, Error>;
+
+    /// Like [`Store::scan`].
+    fn scan(
+        &self,
+        room: &'static str,
+        prefix: &str,
+        after: Option<&Key>,
+        limit: usize,
+    ) -> Result<Page, Error>;
 }
 
 /// Opens the store in the file at `path`, or creates it when the file is missing or empty.

@@ -2,25 +2,30 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
+use std::sync::Arc;
 
 use parking_lot::RwLock;
 
 use crate::change::versions;
-use crate::{Action, Change, Committed, Document, Error, Key, Page, Store};
+use crate::{Action, Change, Committed, Document, Error, Key, Page, Snapshot, Store};
 
 #[derive(Default)]
 pub(crate) struct Memory(RwLock<State>);
 
+#[derive(Default, Clone)]
+struct Documents(BTreeMap<Key, Document>);
+
 #[derive(Default)]
 struct State {
-    documents: BTreeMap<Key, Document>,
+    /// Shared with snapshots; a write that finds one held copies.
+    documents: Arc<Documents>,
     latest: u64,
     closed: bool,
 }
 
 impl Store for Memory {
     fn get(&self, key: &Key) -> Result<Option<Document>, Error> {
-        Ok(self.0.read().open()?.documents.get(key).cloned())
+        self.0.read().open()?.documents.get(key)
     }
 
     fn scan(
@@ -30,19 +35,15 @@ impl Store for Memory {
         after: Option<&Key>,
         limit: usize,
     ) -> Result<Page, Error> {
-        let state = self.0.read();
-        let first = Key::new(room, prefix);
-        let start = match after {
-            Some(after) if *after >= first => Bound::Excluded(after),
-            _ => Bound::Included(&first),
-        };
-        let rows = state
+        self.0
+            .read()
             .open()?
             .documents
-            .range((start, Bound::Unbounded))
-            .take_while(|(key, _)| key.as_bytes().starts_with(first.as_bytes()))
-            .map(|(key, document)| Ok((key.clone(), document.clone())));
-        Page::cut(rows, limit)
+            .scan(room, prefix, after, limit)
+    }
+
+    fn snapshot(&self) -> Result<Box<dyn Snapshot>, Error> {
+        Ok(Box::new(Arc::clone(&self.0.read().open()?.documents)))
     }
 
     fn commit(&self, changes: Vec<Change>) -> Committed {
@@ -60,6 +61,32 @@ impl Store for Memory {
     }
 }
 
+impl Snapshot for Arc<Documents> {
+    fn get(&self, key: &Key) -> Result<Option<Document>, Error> {
+        Ok(self.0.get(key).cloned())
+    }
+
+    fn scan(
+        &self,
+        room: &'static str,
+        prefix: &str,
+        after: Option<&Key>,
+        limit: usize,
+    ) -> Result<Page, Error> {
+        let first = Key::new(room, prefix);
+        let start = match after {
+            Some(after) if *after >= first => Bound::Excluded(after),
+            _ => Bound::Included(&first),
+        };
+        let rows = self
+            .0
+            .range((start, Bound::Unbounded))
+            .take_while(|(key, _)| key.as_bytes().starts_with(first.as_bytes()))
+            .map(|(key, document)| Ok((key.clone(), document.clone())));
+        Page::cut(rows, limit)
+    }
+}
+
 impl State {
     fn open(&self) -> Result<&Self, Error> {
         if self.closed {
@@ -71,17 +98,16 @@ impl State {
 
     fn apply(&mut self, changes: Vec<Change>) -> Result<Vec<u64>, Error> {
         self.open()?;
-        let documents = &self.documents;
+        let documents = &mut Arc::make_mut(&mut self.documents).0;
         let given = versions(&changes, &mut self.latest, |key| {
             Ok(documents.get(key).map(|document| document.version))
         })?;
         for (change, &version) in changes.into_iter().zip(&given) {
             match change.action {
                 Action::Put(body) => {
-                    self.documents
-                        .insert(change.key, Document { version, body });
+                    documents.insert(change.key, Document { version, body });
                 }
-                Action::Delete => drop(self.documents.remove(&change.key)),
+                Action::Delete => drop(documents.remove(&change.key)),
                 Action::Leave => {}
             }
         }

@@ -3,6 +3,7 @@
 mod connect;
 mod enrollments;
 mod intruders;
+mod monitor;
 mod registration;
 mod round_trip;
 mod scale;
@@ -37,10 +38,12 @@ pub enum Scenario {
     Intruders,
     /// From the start of the process to its first CONNACK
     StartUp,
+    /// `azimuth monitor` with 100,000 devices: memory, CPU per heartbeat
+    Monitor,
 }
 
 impl Scenario {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::StartUp,
         Self::Connect,
         Self::Telemetry,
@@ -50,6 +53,7 @@ impl Scenario {
         Self::Enrollments,
         Self::Intruders,
         Self::Scale,
+        Self::Monitor,
     ];
 
     pub fn name(self) -> &'static str {
@@ -63,12 +67,13 @@ impl Scenario {
             Self::Scale => "scale",
             Self::Intruders => "intruders",
             Self::StartUp => "start-up",
+            Self::Monitor => "monitor",
         }
     }
 
     /// Whether there is anything of this kind to measure on that server.
     pub fn concerns(self, kind: Kind) -> bool {
-        let azimuth_alone = matches!(self, Self::Registration | Self::Enrollments);
+        let azimuth_alone = matches!(self, Self::Registration | Self::Enrollments | Self::Monitor);
         !(azimuth_alone && kind == Kind::Mosquitto)
     }
 
@@ -93,6 +98,7 @@ impl Scenario {
             Self::Scale => scale::run(lab, kind).await,
             Self::Intruders => intruders::run(lab, kind).await,
             Self::StartUp => start_up::run(lab, kind).await,
+            Self::Monitor => monitor::run(lab).await,
         }
     }
 }

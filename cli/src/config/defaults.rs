@@ -40,6 +40,7 @@ impl Default for Config {
             ports: Ports::default(),
             telemetry: TelemetrySection::default(),
             security: SecuritySection::default(),
+            monitor: None,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! those of Azure's multitenancy tutorial. What may not enter: what is done with the values.
 
 mod defaults;
+mod monitor;
 mod sections;
 
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 pub use defaults::{GLOBAL_DPS, TUTORIAL_GROUP, TUTORIAL_KEY};
+pub use monitor::MonitorSection;
 pub use sections::*;
 
 /// Everything a command needs to know.
@@ -34,6 +36,8 @@ pub struct Config {
     pub ports: Ports,
     pub telemetry: TelemetrySection,
     pub security: SecuritySection,
+    /// Where it stands, `azimuth up` watches its devices, too.
+    pub monitor: Option<MonitorSection>,
 }
 
 /// Why a configuration is refused.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use azimuth_storage::{Change, Expect, Key, Store};
+use azimuth_storage::{Change, Document, Expect, Key, Store};
 use azimuth_wire::Identity as Name;
 use azimuth_wire::registry::ConnectionState;
 use azimuth_wire::time::Timestamp;
@@ -23,6 +23,9 @@ pub struct Liveness {
     pub changed: Timestamp,
     pub activity: Timestamp,
 }
+
+/// Gets a document.
+type Read<'a> = &'a dyn Fn(&Key) -> Result<Option<Document>, azimuth_storage::Error>;
 
 /// The live state of all devices.
 pub struct Live {
@@ -87,7 +90,7 @@ impl Live {
         {
             return Ok(life.clone());
         }
-        let before = self.written(name, generation_id)?;
+        let before = self.written(&|key| self.store.get(key), name, generation_id)?;
         let life = Arc::new(DeviceLife {
             name: name.clone(),
             generation_id: generation_id.into(),
@@ -108,9 +111,19 @@ impl Live {
         name: &Name,
         generation_id: &str,
     ) -> Result<Liveness, azimuth_storage::Error> {
+        self.liveness_in(&|key| self.store.get(key), name, generation_id)
+    }
+
+    /// The same, what was written down being read by somebody else.
+    pub fn liveness_in(
+        &self,
+        read: Read<'_>,
+        name: &Name,
+        generation_id: &str,
+    ) -> Result<Liveness, azimuth_storage::Error> {
         match self.seen.get(name) {
             Some(life) if life.generation_id == generation_id => Ok(life.liveness()),
-            Some(_) | None => self.written(name, generation_id),
+            Some(_) | None => self.written(read, name, generation_id),
         }
     }
 
@@ -157,10 +170,11 @@ impl Live {
 
     fn written(
         &self,
+        read: Read<'_>,
         name: &Name,
         generation_id: &str,
     ) -> Result<Liveness, azimuth_storage::Error> {
-        let Some(document) = self.store.get(&key(name))? else {
+        let Some(document) = read(&key(name))? else {
             return Ok(Liveness::default());
         };
         let written = match serde_json::from_slice::<Written>(&document.body) {

@@ -7,6 +7,7 @@ mod identity;
 mod live;
 mod modules;
 mod page;
+mod rows;
 mod scope;
 mod twins;
 mod write;
@@ -25,6 +26,7 @@ pub use bulk::Applied;
 pub use identity::{Fresh, Identity, Shown};
 pub use live::{DeviceLife, Live, Liveness, Row};
 pub use page::{Collection, Page, Pair};
+pub use rows::{Documents, Rows};
 pub use write::Written;
 
 use crate::error::Error;

@@ -14,7 +14,7 @@ use azimuth_wire::twin::{self, Properties, Thumbprints, TwinBody};
 use serde_json::{Map, Value};
 use tokio::sync::{Mutex, MutexGuard};
 
-use super::{Identity, Registry, key};
+use super::{Identity, Liveness, Registry, key};
 use crate::error::Error;
 use crate::twin::{DesiredChange, Twin, Written};
 
@@ -185,34 +185,39 @@ impl Registry {
         let live = self
             .live
             .liveness(&identity.name(), &identity.generation_id)?;
-        let is_device = identity.module_id.is_none();
-        Ok(twin::Twin {
-            device_id: identity.device_id.clone(),
-            module_id: identity.module_id.clone(),
-            etag: twin.etag(),
-            device_etag: identity.etag(),
-            status: identity.status,
-            status_reason: identity.status_reason.clone(),
-            status_update_time: identity.status_updated_time,
-            connection_state: live.state,
-            last_activity_time: live.activity,
-            cloud_to_device_message_count: 0,
-            authentication_type: identity.authentication.kind(),
-            x509_thumbprint: thumbprints(&identity.authentication),
-            model_id: String::new(),
-            version: twin.version,
-            tags: twin.tags.clone(),
-            properties: Properties {
-                desired: twin.desired.for_service()?,
-                reported: twin.reported.for_service()?,
-            },
-            capabilities: is_device.then_some(Capabilities {
-                iot_edge: identity.iot_edge,
-            }),
-            device_scope: identity.device_scope.clone(),
-            parent_scopes: identity.parent_scopes.clone(),
-        })
+        shown(identity, twin, live)
     }
+}
+
+/// A twin beside its identity, as a service sees it.
+pub(super) fn shown(identity: &Identity, twin: &Twin, live: Liveness) -> Result<twin::Twin, Error> {
+    let is_device = identity.module_id.is_none();
+    Ok(twin::Twin {
+        device_id: identity.device_id.clone(),
+        module_id: identity.module_id.clone(),
+        etag: twin.etag(),
+        device_etag: identity.etag(),
+        status: identity.status,
+        status_reason: identity.status_reason.clone(),
+        status_update_time: identity.status_updated_time,
+        connection_state: live.state,
+        last_activity_time: live.activity,
+        cloud_to_device_message_count: 0,
+        authentication_type: identity.authentication.kind(),
+        x509_thumbprint: thumbprints(&identity.authentication),
+        model_id: String::new(),
+        version: twin.version,
+        tags: twin.tags.clone(),
+        properties: Properties {
+            desired: twin.desired.for_service()?,
+            reported: twin.reported.for_service()?,
+        },
+        capabilities: is_device.then_some(Capabilities {
+            iot_edge: identity.iot_edge,
+        }),
+        device_scope: identity.device_scope.clone(),
+        parent_scopes: identity.parent_scopes.clone(),
+    })
 }
 
 /// The change that removes a twin together with its identity.
@@ -225,19 +230,25 @@ pub(super) fn of(
     identity: &Identity,
     stored: Option<Document>,
 ) -> Result<(Option<Document>, Twin), Error> {
-    if let Some(document) = &stored {
-        let twin: Twin = serde_json::from_slice(&document.body)?;
-        if twin.generation_id == identity.generation_id {
-            return Ok((stored, twin));
-        }
-    }
-    // A module's twin does not say when it was made.
-    let created = match &identity.module_id {
-        None => identity.generation_id.parse().ok(),
-        Some(_) => None,
-    };
-    let created = created.map_or(Timestamp::NEVER, time::of_dotnet_ticks);
-    Ok((stored, Twin::initial(&identity.generation_id, created)))
+    let twin = stored
+        .as_ref()
+        .map(|document| serde_json::from_slice(&document.body));
+    let twin = own(identity, twin.transpose()?);
+    Ok((stored, twin))
+}
+
+/// A twin that was read, or the first one where it belongs to an earlier identity of that name.
+pub(super) fn own(identity: &Identity, read: Option<Twin>) -> Twin {
+    let own = read.filter(|twin| twin.generation_id == identity.generation_id);
+    own.unwrap_or_else(|| {
+        // A module's twin does not say when it was made.
+        let created = match &identity.module_id {
+            None => identity.generation_id.parse().ok(),
+            Some(_) => None,
+        };
+        let created = created.map_or(Timestamp::NEVER, time::of_dotnet_ticks);
+        Twin::initial(&identity.generation_id, created)
+    })
 }
 
 pub(super) fn twin_key(name: &Name) -> Key {

@@ -18,9 +18,14 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=ut
 
 /// 200 with a body.
 pub fn json(value: &impl Serialize) -> Result<Response, Error> {
-    let mut response = Response::new(Body::from(serde_json::to_vec(value)?));
+    Ok(written_json(serde_json::to_vec(value)?))
+}
+
+/// 200 with a body that is JSON already.
+pub fn written_json(json: Vec<u8>) -> Response {
+    let mut response = Response::new(Body::from(json));
     response.headers_mut().insert(CONTENT_TYPE, JSON);
-    Ok(response)
+    response
 }
 
 /// 200 with a body and its version.

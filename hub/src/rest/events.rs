@@ -1,11 +1,14 @@
 //! `GET /azimuth/events`: the event log as lines of JSON, from anywhere, on to the end or beyond.
 //!
 //! Parameters: `deviceId`, `partition`, `from` (`earliest`, `latest`, `sequence:N`, `offset:N`,
-//! `time:ISO`), `follow`. Events of one partition come in order; partitions are read side by side.
+//! `time:ISO`, or `sequence:N,N…` with one for each partition), `follow`. Events of one partition come in
+//! order; partitions are read side by side. Two headers let a reader that lost its stream go on exactly where
+//! it was, and judge times by the hub's clock: where reading begins, and when that was.
 //! Reading and formatting happen off the hub's thread. May not enter: writing.
 
 mod line;
 
+use axum::http::{HeaderName, HeaderValue};
 use axum::response::Response;
 use azimuth_wire::DeviceId;
 use azimuth_wire::time::Timestamp;
@@ -20,19 +23,33 @@ use crate::event::{self, Event, From, Log, Reader};
 /// About how many bytes of events are read and sent at a time.
 const CHUNK: usize = 64 << 10;
 
+/// The sequence numbers of the next event of each partition that is read, with commas.
+const SEQUENCE_NUMBERS: HeaderName = HeaderName::from_static("azimuth-sequence-numbers");
+/// The hub's clock when the request came.
+const TIME: HeaderName = HeaderName::from_static("azimuth-time");
+
 impl Rest {
     pub(super) async fn events(&self, query: Option<&str>) -> Result<Response, Error> {
         let wanted = Wanted::parse(query, &self.log)?;
         let follow = follow(query)?;
         let log = self.log.clone();
-        let (partitions, from) = (wanted.partitions, wanted.from);
+        let places = wanted.places;
+        let now = Timestamp::from(self.clock.utc());
         // Finding the place may walk through a segment.
         let readers = off_thread(move || -> Result<Vec<(u16, Reader)>, event::Error> {
-            let reader = |partition| Ok((partition, log.reader(partition, from)?));
-            partitions.into_iter().map(reader).collect()
+            let reader = |(partition, from)| Ok((partition, log.reader(partition, from)?));
+            places.into_iter().map(reader).collect()
         });
         let readers = readers.await?;
-        let (lines, response) = Lines::answer(&self.stopping);
+        let (lines, mut response) = Lines::answer(&self.stopping);
+        let begin: Vec<_> = readers
+            .iter()
+            .map(|(_, reader)| reader.sequence().to_string())
+            .collect();
+        for (name, value) in [(SEQUENCE_NUMBERS, begin.join(",")), (TIME, now.to_string())] {
+            let value = HeaderValue::try_from(value).expect("digits, letters and marks");
+            response.headers_mut().insert(name, value);
+        }
         for (partition, reader) in readers {
             let source = Source {
                 partition,
@@ -52,9 +69,9 @@ impl Rest {
 /// What of the log is asked for.
 #[derive(Debug, PartialEq, Eq)]
 struct Wanted {
-    partitions: Vec<u16>,
+    /// Partitions, and where each is begun.
+    places: Vec<(u16, From)>,
     device: Option<DeviceId>,
-    from: From,
 }
 
 impl Wanted {
@@ -68,43 +85,65 @@ impl Wanted {
             .map(|text| text.parse::<u16>())
             .transpose()
             .map_err(|_| argument("`partition` must be a number from 0".into()))?;
-        let from = match paths::parameter(query, "from") {
-            None => From::Earliest,
-            Some(text) => place(&text).ok_or_else(|| {
-                argument("`from` must be earliest, latest, sequence:N, offset:N or time:2026-01-01T00:00:00Z".into())
-            })?,
+        let one = match (&device, partition) {
+            (_, Some(partition)) => Some(partition),
+            (Some(device), None) => Some(log.partition_of(device.as_str())),
+            (None, None) => None,
         };
-        let partitions = match (&device, partition) {
-            (_, Some(partition)) => vec![partition],
-            (Some(device), None) => vec![log.partition_of(device.as_str())],
-            (None, None) if matches!(from, From::Sequence(_) | From::Offset(_)) => {
-                return Err(argument(
-                    "sequence numbers and offsets count within a partition: name it with `partition` or `deviceId`"
-                        .into(),
-                ));
-            }
-            (None, None) => (0..log.partitions()).collect(),
+        let from = paths::parameter(query, "from");
+        let places = match (one, from.as_deref()) {
+            (Some(one), from) => vec![(one, place(from.unwrap_or("earliest"))?)],
+            (None, Some(from)) if from.starts_with("sequence:") => each(from, log.partitions())?,
+            (None, from) => match place(from.unwrap_or("earliest"))? {
+                From::Offset(_) => {
+                    return Err(argument(
+                        "offsets count within a partition: name it with `partition` or `deviceId`"
+                            .into(),
+                    ));
+                }
+                from => (0..log.partitions())
+                    .map(|partition| (partition, from))
+                    .collect(),
+            },
         };
-        Ok(Self {
-            partitions,
-            device,
-            from,
-        })
+        Ok(Self { places, device })
     }
 }
 
-fn place(text: &str) -> Option<From> {
-    match text.split_once(':') {
+fn place(text: &str) -> Result<From, Error> {
+    let place = match text.split_once(':') {
         None if text == "earliest" => Some(From::Earliest),
         None if text == "latest" => Some(From::Latest),
-        Some(("sequence", number)) => Some(From::Sequence(number.parse().ok()?)),
-        Some(("offset", number)) => Some(From::Offset(number.parse().ok()?)),
+        Some(("sequence", number)) => number.parse().ok().map(From::Sequence),
+        Some(("offset", number)) => number.parse().ok().map(From::Offset),
         Some(("time", time)) => {
-            let time: Timestamp = serde_json::from_value(Value::String(time.into())).ok()?;
-            Some(time.get().map_or(From::Earliest, From::Time))
+            let time: Option<Timestamp> = serde_json::from_value(Value::String(time.into())).ok();
+            time.map(|time| time.get().map_or(From::Earliest, From::Time))
         }
         _ => None,
-    }
+    };
+    place.ok_or_else(|| {
+        Error::Argument(
+            "`from` must be earliest, latest, sequence:N, offset:N or time:2026-01-01T00:00:00Z"
+                .into(),
+        )
+    })
+}
+
+/// `sequence:N,N…`, one for each partition.
+fn each(text: &str, partitions: u16) -> Result<Vec<(u16, From)>, Error> {
+    let numbers = text.trim_start_matches("sequence:").split(',');
+    let places: Option<Vec<_>> = (0..)
+        .zip(numbers)
+        .map(|(partition, number)| Some((partition, From::Sequence(number.parse().ok()?))))
+        .collect();
+    let places = places.filter(|places| places.len() == usize::from(partitions));
+    places.ok_or_else(|| {
+        Error::Argument(format!(
+            "sequence numbers count within a partition: name it with `partition` or `deviceId`, or give one for each of \
+             the {partitions} partitions, with commas"
+        ))
+    })
 }
 
 /// One partition, for one client.

@@ -10,6 +10,7 @@ mod events;
 mod lines;
 mod on_the_line;
 mod paths;
+mod query;
 mod refusals;
 mod registry;
 mod throttle;
@@ -136,6 +137,7 @@ impl Rest {
             (&Method::DELETE, Route::Identity(named)) => self.delete(&named, &head.headers).await,
             (&Method::GET, Route::Modules(device)) => self.modules(&device),
             (&Method::POST, Route::Bulk) => self.bulk(body).await,
+            (&Method::POST, Route::Query) => self.query(&head.headers, body).await,
             (&Method::GET, Route::Twin(named)) => self.read_twin(&named),
             (&Method::PATCH, Route::Twin(named)) => {
                 self.write_twin(&named, &head.headers, body, How::Merge)

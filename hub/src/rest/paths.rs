@@ -16,6 +16,8 @@ pub enum Route {
     Devices,
     /// `/devices`, many written at once
     Bulk,
+    /// `/devices/query`, asked; read it is a device of that name.
+    Query,
     /// `/devices/{id}`, `/devices/{id}/modules/{id}`
     Identity(Named),
     /// `/devices/{id}/modules`
@@ -64,7 +66,7 @@ impl Route {
         match words[..] {
             ["devices"] if method == Method::POST => Self::Bulk,
             ["devices"] => Self::Devices,
-            ["devices", "query"] if method == Method::POST => Self::NotSimulated("queries"),
+            ["devices", "query"] if method == Method::POST => Self::Query,
             ["devices", _] | ["devices", _, "modules", _] => Self::Identity(Named::of(segments)),
             ["devices", _, "modules"] => Self::Modules(Named::of(segments).device),
             ["devices", _, "modules", ..] => Self::DeviceSide("what an edge runtime asks"),
@@ -117,7 +119,9 @@ impl Route {
             Self::Bulk => HubRights::RegistryWrite,
             Self::CaCertificates(_) if method == Method::GET => READ,
             Self::CaCertificates(_) => HubRights::RegistryWrite,
-            Self::Twin(_) | Self::Events | Self::Refusals => HubRights::ServiceConnect,
+            Self::Twin(_) | Self::Query | Self::Events | Self::Refusals => {
+                HubRights::ServiceConnect
+            }
             Self::NotSimulated(_) | Self::DeviceSide(_) | Self::Unknown => HubRights::default(),
         }
     }

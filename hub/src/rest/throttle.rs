@@ -48,6 +48,7 @@ fn operation(method: &Method, route: &Route) -> Option<Operation> {
         Route::Devices | Route::Bulk | Route::Identity(_) | Route::Modules(_) => {
             Some(Operation::IdentityRegistry)
         }
+        Route::Query => Some(Operation::Query),
         Route::Twin(_) if method == Method::GET => Some(Operation::TwinRead),
         Route::Twin(_) => Some(Operation::TwinUpdate),
         _ => None,

@@ -3,8 +3,11 @@
 //! A twin is as old as its identity. While nobody has written it, all of it follows from the identity,
 //! and nothing is stored. May not enter: the store, live state, who may write.
 
+mod part;
 mod section;
 mod stamps;
+
+pub use part::TwinPart;
 
 use azimuth_wire::etag::{self, IfMatch};
 use azimuth_wire::time::Timestamp;

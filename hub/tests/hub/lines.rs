@@ -117,6 +117,10 @@ async fn places_devices_and_partitions_can_be_chosen() {
     }
     for query in [
         "from=sequence:0",
+        "from=sequence:0,0,0",
+        "from=sequence:0,0,0,0,0",
+        "from=sequence:0,0,0,x",
+        "from=sequence:0,0,0,99",
         "from=offset:0",
         "from=yesterday",
         "from=time:x",
@@ -135,6 +139,38 @@ async fn places_devices_and_partitions_can_be_chosen() {
             "{query}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_reader_that_lost_its_stream_goes_on_where_each_partition_was() {
+    let mut desk = Desk::new();
+    let others: Vec<_> = (0..)
+        .map(|n| format!("t{n}"))
+        .filter(|id| !same_partition(id, "d"))
+        .take(1)
+        .collect();
+    desk.append("d", &[b"0", b"1"]);
+    desk.append(&others[0], &[b"2"]);
+    let begin = async |query: &str| {
+        let path = format!("/azimuth/events?{query}");
+        let reply = desk.ask(Method::GET, &path, None, "").await;
+        assert_eq!(reply.header("azimuth-time"), "2023-11-14T22:13:20Z");
+        reply.header("azimuth-sequence-numbers").to_owned()
+    };
+    assert_eq!(begin("from=earliest").await, "0,0,0,0");
+    assert_eq!(begin("deviceId=d&from=sequence:1").await, "1");
+    let ends = begin("from=latest").await;
+    let mut expected = [0; 4];
+    for (id, events) in [("d", 2), (others[0].as_str(), 1)] {
+        expected[usize::from(azimuth_hub::event::partition_for(id, 4))] = events;
+    }
+    assert_eq!(ends, expected.map(|number| number.to_string()).join(","));
+    desk.append("d", &[b"3"]);
+    desk.append(&others[0], &[b"4"]);
+    let lines = desk.events(&format!("from=sequence:{ends}")).await;
+    let mut bodies: Vec<_> = lines.iter().map(|line| line["body"].as_str()).collect();
+    bodies.sort();
+    assert_eq!(bodies, [Some("3"), Some("4")]);
 }
 
 fn same_partition(one: &str, other: &str) -> bool {

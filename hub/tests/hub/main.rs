@@ -11,6 +11,7 @@ mod lines;
 mod messages;
 mod modules;
 mod preconditions;
+mod query;
 mod refusals;
 mod registry;
 mod service_tokens;

@@ -256,8 +256,8 @@ async fn what_is_not_simulated_says_so_and_versions_are_asked_for() {
             Method::POST,
             "/devices/query",
             VERSION,
-            404,
-            "FeatureNotSupported",
+            400,
+            "IotHubFormatError",
         ),
         (
             Method::POST,

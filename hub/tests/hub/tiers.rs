@@ -50,6 +50,24 @@ async fn requests_beyond_the_rate_wait_and_then_are_refused() {
     assert_eq!((kinds.len(), kinds[0].refusal.kind), (1, "throttled"));
 }
 
+#[tokio::test(start_paused = true)]
+async fn queries_have_a_rate_of_their_own() {
+    let desk = desk(Tier::S1);
+    let path = format!("/devices/query{VERSION}");
+    let query = r#"{"query":"SELECT * FROM devices"}"#;
+    let mut answers = Vec::new();
+    for _ in 0..24 {
+        answers.push(desk.ask(Method::POST, &path, None, query).await.status);
+    }
+    // 20 a minute: one each 3 s, and three can wait 10 s.
+    assert_eq!((answers[..23].to_vec(), answers[23]), (vec![200; 23], 429));
+    assert_eq!(
+        desk.status(Method::GET, &format!("/devices{VERSION}"))
+            .await,
+        200
+    );
+}
+
 #[tokio::test]
 async fn telemetry_beyond_the_rate_or_the_day_ends_the_connection() {
     let desk = desk(Tier::F1);

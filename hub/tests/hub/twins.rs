@@ -181,6 +181,10 @@ impl Store for Overtaken {
         self.inner.scan(room, prefix, after, limit)
     }
 
+    fn snapshot(&self) -> Result<Box<dyn azimuth_storage::Snapshot>, Error> {
+        self.inner.snapshot()
+    }
+
     fn commit(&self, changes: Vec<Change>) -> Committed {
         let before = self
             .inner

@@ -1,4 +1,4 @@
-"""docs/provisioning.md, word for word."""
+"""The pages of docs/ that need no containers, word for word."""
 
 import os
 
@@ -15,7 +15,8 @@ def alone(simulator):
     simulator.start()
 
 
-def test_the_page_does_what_it_shows(tmp_path, alone):
+@pytest.mark.parametrize("page", ["provisioning.md", "registry.md"])
+def test_the_page_does_what_it_shows(tmp_path, alone, page):
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "azimuth").symlink_to(os.path.abspath(BINARY))
     folder = tmp_path / "page"
@@ -26,4 +27,4 @@ def test_the_page_does_what_it_shows(tmp_path, alone):
     # The page's devices wait three times as long between their polls.
     (tmp_path / "hasty.toml").write_text("[dps]\nretry-after = 1\n")
     environment["AZIMUTH_CONFIG"] = str(tmp_path / "hasty.toml")
-    pages.run((ROOT / "docs" / "provisioning.md").read_text(), folder, environment, seconds=240)
+    pages.run((ROOT / "docs" / page).read_text(), folder, environment, seconds=240)
