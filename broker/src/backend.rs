@@ -12,6 +12,7 @@ use bytes::Bytes;
 
 use crate::line::{CloseReason, Line};
 use crate::refusal::Refusal;
+use crate::storing::Storing;
 
 /// A service behind the front door.
 pub trait Backend: Send + Sync + 'static {
@@ -38,9 +39,19 @@ pub trait Backend: Send + Sync + 'static {
     /// Judges one filter of an UNSUBSCRIBE.
     fn unsubscribe(&self, who: &Self::Principal, filter: &str) -> Result<(), Refusal>;
 
+    /// The lanes are open, and nobody has connected yet.
+    fn opened(&self, storing: Storing) {
+        drop(storing);
+    }
+
     /// The principal is on the line: CONNACK 0 was decided. Of a takeover, `left` of the old
     /// connection comes before `arrived` of the new one.
     fn arrived(&self, who: &Self::Principal, line: &Line);
+
+    /// A filter that the principal's stored session brought back; after `arrived`.
+    fn restored(&self, who: &Self::Principal, filter: &str) {
+        let _ = (who, filter);
+    }
 
     /// The connection is over.
     fn left(&self, who: &Self::Principal, reason: &CloseReason);

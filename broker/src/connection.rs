@@ -109,6 +109,9 @@ where
     };
     drop(peer);
     open.shared().backend.arrived(&open.who, &open.place.line);
+    for filter in open.session.filters() {
+        open.shared().backend.restored(&open.who, filter);
+    }
     let end = open.converse().await;
     Box::pin(open.finish(end, will, persistent)).await;
 }

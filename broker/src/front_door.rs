@@ -20,6 +20,7 @@ use crate::presence::Presence;
 use crate::refusal::Ledger;
 use crate::region::RegionalDelay;
 use crate::router::{Intake, Router, RouterFigures};
+use crate::storing::Storing;
 use crate::{connection, https, listener};
 
 /// What a front door needs to know.
@@ -151,6 +152,7 @@ impl<B: Backend> FrontDoor<B> {
         let bytes = config.limits.router_bytes;
         let router = Router::start(&config.service, config.lanes, bytes, behind.consumer)
             .map_err(Error::Router)?;
+        behind.backend.opened(Storing::new(router.intake().clone()));
         let shared = Arc::new(Shared {
             backend: behind.backend,
             presence: behind.presence,

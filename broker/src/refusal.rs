@@ -37,6 +37,8 @@ pub enum Answer {
     Http(u16, String),
     /// A response PUBLISH with this status.
     Response(u16),
+    /// Nobody is told: there is no client.
+    Nobody,
 }
 
 impl std::fmt::Display for Answer {
@@ -48,6 +50,7 @@ impl std::fmt::Display for Answer {
             Self::Alert(alert) => write!(f, "TLS alert {alert}"),
             Self::Http(status, name) => write!(f, "HTTP {status} {name}"),
             Self::Response(status) => write!(f, "response {status}"),
+            Self::Nobody => f.write_str("nobody is told"),
         }
     }
 }
@@ -80,6 +83,8 @@ pub enum Operation {
     Request,
     /// A connection that was allowed and is now ended by a rule.
     Connection,
+    /// Of an event, by the webhook it was for.
+    Delivery,
 }
 
 impl Operation {
@@ -92,6 +97,7 @@ impl Operation {
             Self::Registration => "registration",
             Self::Request => "request",
             Self::Connection => "connection",
+            Self::Delivery => "delivery",
         }
     }
 }

@@ -275,6 +275,11 @@ impl Session {
             .retain(|(known, _)| **known != *filter);
     }
 
+    /// The filters subscribed to: of a connection that just began, those its stored session brought back.
+    pub fn filters(&self) -> impl Iterator<Item = &str> {
+        self.kept.subscriptions.iter().map(|(filter, _)| &**filter)
+    }
+
     /// The packet that carries `message` to the device; `None` when it has not subscribed.
     pub fn deliver(&mut self, mut message: Outbound) -> Option<Publish> {
         let granted = self.kept.granted(&message.topic)?;

@@ -16,7 +16,7 @@ use azimuth_dps::{
 };
 use azimuth_hub::PolicyKeySource as HubKeys;
 use azimuth_hub::event::{LogConfig, Sync};
-use azimuth_hub::{Hub, HubConfig, Plan, RunningHub, Tier};
+use azimuth_hub::{ConnectionStateReports, Hub, HubConfig, Plan, RunningHub, Tier};
 use azimuth_wire::SymmetricKey;
 use azimuth_wire::connection_string::ConnectionString;
 use azimuth_wire::enrollment::{AllocationPolicy, EnrollmentGroup, IndividualEnrollment};
@@ -25,7 +25,8 @@ use serde_json::{Value, json};
 
 use crate::certificates;
 use crate::config::{
-    Allocation, Config, GLOBAL_DPS, HubSection, LinkedHubSection, Quotas, TUTORIAL_KEY,
+    Allocation, Config, ConnectionState, EventSubscriptionSection, GLOBAL_DPS, HubSection,
+    LinkedHubSection, Quotas, TUTORIAL_KEY,
 };
 use crate::paste::{DpsPaste, GroupPaste, HubPaste, Paste};
 
@@ -72,8 +73,23 @@ pub fn start_hub(
             },
             ..LogConfig::default()
         },
+        job_folder: section
+            .job_folder
+            .clone()
+            .unwrap_or_else(|| folder.join("jobs")),
         simulated_latency: config.regions.simulate_latency.then(|| regions(config)),
         limits: limits(),
+        notifications: section.events.iter().map(|source| source.0).collect(),
+        event_subscriptions: section
+            .event_subscriptions
+            .iter()
+            .map(EventSubscriptionSection::subscription)
+            .collect::<Result<_, _>>()?,
+        roots_pem: authority.certificate_pem().into(),
+        connection_state: match section.connection_state {
+            ConnectionState::Immediate => ConnectionStateReports::Immediate,
+            ConnectionState::Faithful => ConnectionStateReports::Faithful,
+        },
         ..HubConfig::new(&section.name, names, &section.region, folder, Arc::new(tls))
     };
     let hub = Hub::start(hub, clock()).map_err(|error| with_port_flag(error, &section.name))?;

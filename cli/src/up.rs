@@ -15,6 +15,7 @@ use azimuth_dps::RunningDps;
 use azimuth_hub::RunningHub;
 use azimuth_monitor::{Change, News};
 use clap::Args;
+use clap::builder::FalseyValueParser;
 use tokio_util::sync::CancellationToken;
 
 use crate::announce::{announce, stopped, unbound_lines};
@@ -37,7 +38,7 @@ pub struct Up {
     heartbeat: f64,
     /// Watch heartbeats as `azimuth monitor` does, and show which devices are late [default: if the
     /// configuration has a table `[monitor]`]. Every message is then read a second time
-    #[arg(long, env = "AZIMUTH_MONITOR")]
+    #[arg(long, env = "AZIMUTH_MONITOR", value_parser = FalseyValueParser::new())]
     monitor: bool,
 }
 
@@ -244,4 +245,37 @@ fn rows(running: &Running, late: &Late) -> Vec<Row> {
         })
     });
     rows.take(live::ROWS).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::*;
+
+    #[test]
+    fn devices_that_are_late_stand_below_the_table_until_they_are_back() {
+        let change = |news, device: &str| Change {
+            news,
+            hub: "east".into(),
+            device: device.into(),
+            at: UNIX_EPOCH,
+            last_heartbeat: None,
+            expected_by: UNIX_EPOCH,
+            interval: Duration::from_secs(1),
+            silent_for: Duration::from_secs(2),
+        };
+        let mut late = Late::default();
+        assert_eq!(late.line(), None);
+        late.take(&change(News::Late, "b"));
+        late.take(&change(News::Late, "a"));
+        assert_eq!(late.line().as_deref(), Some("2 late: a, b"));
+        assert!(late.holds("east", "a") && !late.holds("west", "a"));
+        late.take(&change(News::Back, "a"));
+        assert!(!late.holds("east", "a"));
+        for n in 0..9 {
+            late.take(&change(News::Late, &n.to_string()));
+        }
+        assert_eq!(late.line().as_deref(), Some("10 late: 0, 1, 2, 3, 4 …"));
+    }
 }

@@ -39,7 +39,7 @@ use crate::linked_hubs::LinkedHubs;
 use crate::operation::{OperationId, Operations};
 use crate::records;
 use crate::registration::{self, Outcome, Record};
-use crate::webhooks::Webhooks;
+use azimuth_webhook::Webhooks;
 
 mod custom;
 mod settle;

@@ -42,7 +42,6 @@ mod rest;
 mod service;
 #[cfg(test)]
 mod stub_hub;
-mod webhooks;
 
 pub use azimuth_broker::Regions;
 pub use config::{

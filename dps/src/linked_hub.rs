@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use azimuth_clock::Clock;
+use azimuth_webhook::deepest;
 use azimuth_wire::registry::Status;
 use azimuth_wire::time::unix_seconds;
 use azimuth_wire::{DeviceId, SymmetricKey, percent, sas};
@@ -174,7 +175,7 @@ impl LinkedHub {
                     return Ok(Written::Unchanged);
                 }
                 let etag = format!("\"{}\"", device.etag);
-                let answer = self.put(wanted, device.status, Some(&etag)).await?;
+                let answer = self.put(wanted, Some(&device), Some(&etag)).await?;
                 (answer, Written::Updated)
             };
             if !answer.raced() {
@@ -187,7 +188,7 @@ impl LinkedHub {
     /// Makes the identity, and its twin with it where there is something to say of one.
     async fn make(&self, wanted: Wanted<'_>) -> Result<Answer, HubError> {
         match wanted.twin {
-            None => self.put(wanted, wanted.status, None).await,
+            None => self.put(wanted, None, None).await,
             Some(twin) => self.make_with(wanted, twin).await,
         }
     }
@@ -204,15 +205,11 @@ impl LinkedHub {
     async fn put(
         &self,
         wanted: Wanted<'_>,
-        status: Status,
+        present: Option<&Device>,
         etag: Option<&str>,
     ) -> Result<Answer, HubError> {
-        let body = json!({
-            "deviceId": wanted.id,
-            "status": status,
-            "authentication": authentication(wanted.credential),
-            "capabilities": { "iotEdge": wanted.iot_edge },
-        });
+        let mut body = identity(wanted, present);
+        body["deviceId"] = wanted.id.as_str().into();
         let body = Some(body.to_string());
         self.request(Method::PUT, wanted.id, etag, body).await
     }
@@ -279,6 +276,24 @@ impl LinkedHub {
     const RACES: usize = 4;
 }
 
+/// An identity as it is to be written over the present one. A status stays, and so does the place among edge
+/// devices, as far as there is one: an edge device's own scope cannot be changed, and one that becomes an edge
+/// device gets a scope of its own.
+fn identity(wanted: Wanted<'_>, present: Option<&Device>) -> Value {
+    let mut identity = json!({
+        "status": present.map_or(wanted.status, |present| present.status),
+        "authentication": authentication(wanted.credential),
+        "capabilities": { "iotEdge": wanted.iot_edge },
+    });
+    if let Some(present) = present {
+        if present.is_edge() || !wanted.iot_edge {
+            identity["deviceScope"] = present.device_scope.clone().into();
+        }
+        identity["parentScopes"] = present.parent_scopes.clone().into();
+    }
+    identity
+}
+
 /// A certificate is known by its thumbprint alone, also that of a group's device; the secondary slot stays
 /// empty.
 fn authentication(credential: &HubCredential) -> Value {
@@ -335,6 +350,10 @@ struct Device {
     authentication: Option<Authentication>,
     #[serde(default)]
     capabilities: Option<Capabilities>,
+    #[serde(default)]
+    device_scope: Option<String>,
+    #[serde(default)]
+    parent_scopes: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -368,10 +387,14 @@ struct Capabilities {
 }
 
 impl Device {
+    fn is_edge(&self) -> bool {
+        self.capabilities.as_ref().is_some_and(|have| have.iot_edge)
+    }
+
     fn has(&self, wanted: Wanted<'_>) -> bool {
-        let edge = self.capabilities.as_ref().is_some_and(|have| have.iot_edge);
         let authentication = self.authentication.as_ref();
-        edge == wanted.iot_edge && authentication.is_some_and(|have| have.is(wanted.credential))
+        self.is_edge() == wanted.iot_edge
+            && authentication.is_some_and(|have| have.is(wanted.credential))
     }
 }
 
@@ -395,20 +418,6 @@ impl Authentication {
                     })
             }
         }
-    }
-}
-
-/// The last cause says most: a refused connection, an unknown name, a certificate.
-pub fn deepest(error: &reqwest::Error) -> &(dyn std::error::Error + 'static) {
-    let mut cause: &(dyn std::error::Error + 'static) = error;
-    loop {
-        let deeper = match cause.downcast_ref::<std::io::Error>() {
-            // The source of an `io::Error` is that of the error within, and not that error.
-            Some(io) => io.get_ref().map(|within| within as _),
-            None => cause.source(),
-        };
-        let Some(deeper) = deeper else { return cause };
-        cause = deeper;
     }
 }
 

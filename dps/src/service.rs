@@ -29,7 +29,7 @@ use crate::policies::Policies;
 use crate::quota::Meter;
 use crate::records;
 use crate::rest::{self, Office};
-use crate::webhooks::Webhooks;
+use azimuth_webhook::Webhooks;
 
 /// A Device Provisioning Service.
 #[derive(Debug)]

@@ -277,7 +277,8 @@ const BY_MODULE_KEY: &str =
 const BY_POLICY: &str =
     r#"{"scope":"hub","type":"sas","issuer":"iothub","acceptingIpFilterRule":null}"#;
 
-fn resource(name: &Name) -> String {
+/// Where an identity stands: in tokens, and in front of its topics.
+pub fn resource(name: &Name) -> String {
     match &name.module {
         Some(module) => format!("devices/{}/modules/{module}", name.device),
         None => format!("devices/{}", name.device),

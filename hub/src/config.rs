@@ -8,6 +8,8 @@ use std::time::Duration;
 use azimuth_broker::{Limits, Regions};
 
 use crate::event::LogConfig;
+use crate::event_grid::Subscription;
+use crate::notification::Sources;
 use crate::quota::Plan;
 
 /// Everything a hub needs to know.
@@ -34,11 +36,29 @@ pub struct HubConfig {
     /// The longest silence of a connection, whatever keep-alive it announced.
     pub longest_silence: Duration,
     pub event_log: LogConfig,
+    /// Import and export jobs find `file:` containers below it.
+    pub job_folder: PathBuf,
+    /// The authority that is trusted beside those of the system where this hub is a client, PEM.
+    pub roots_pem: String,
     /// Makes clients wait as far from `region` as their addresses are; `None` is as fast as it goes.
     pub simulated_latency: Option<Regions>,
     pub limits: Limits,
     /// Holds clients to what a tier allows; `None` is as much as they want.
     pub plan: Option<Plan>,
+    /// What of the hub's own is written to the event log; nothing by default, as in Azure.
+    pub notifications: Sources,
+    pub event_subscriptions: Vec<Subscription>,
+    pub connection_state: ConnectionStateReports,
+}
+
+/// When a device that is gone is shown, and told, to be gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ConnectionStateReports {
+    /// At once, so that tests need not wait.
+    #[default]
+    Immediate,
+    /// As Azure does: minutes after a connection was lost, and told once a minute.
+    Faithful,
 }
 
 /// Where the keys of the shared access policies come from.
@@ -63,6 +83,7 @@ impl HubConfig {
             name: name.into(),
             host_names,
             region: region.into(),
+            job_folder: folder.join("jobs"),
             folder,
             mqtt: Vec::new(),
             https: Vec::new(),
@@ -76,6 +97,10 @@ impl HubConfig {
             simulated_latency: None,
             limits: Limits::default(),
             plan: None,
+            notifications: Sources::new(),
+            event_subscriptions: Vec::new(),
+            roots_pem: String::new(),
+            connection_state: ConnectionStateReports::default(),
         }
     }
 

@@ -6,22 +6,25 @@
 mod throttle;
 mod twins;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use azimuth_broker::{
     Admission, Answer, Backend, CloseReason, Granted, Hello, Inward, Lane, Ledger, Line, Owner,
-    Publish, QoS, Refusal,
+    Publish, QoS, Refusal, Storing,
 };
 use azimuth_clock::Clock;
 use azimuth_wire::message::PropertyBag;
+use azimuth_wire::registry::ConnectionState;
 use azimuth_wire::topic::hub::{DeviceTopic, Interests, InvalidTopic};
 use azimuth_wire::{Identity, ModuleId};
 
-use crate::auth::{Entry, Rules};
+use crate::auth::{Entry, Rules, resource};
 use crate::ca_certificates::CaCertificates;
 use crate::event::intake::{self, Flags, Oversize, Sender};
 use crate::event::partition_for;
+use crate::notification::Notifier;
 use crate::quota::Meter;
 use crate::registry::{DeviceLife, Registry};
 
@@ -32,6 +35,7 @@ pub struct DeviceDoor {
     pub rules: Arc<Rules>,
     pub registry: Arc<Registry>,
     pub ca_certificates: Arc<CaCertificates>,
+    pub notifier: Arc<Notifier>,
     pub ledger: Arc<Ledger>,
     pub clock: Arc<dyn Clock>,
     /// Where the hub has a tier.
@@ -40,6 +44,8 @@ pub struct DeviceDoor {
     pub partitions: u8,
     pub sas_grace: Duration,
     pub longest_silence: Duration,
+    /// How long a connection that was lost is shown and told to be there; nothing is at once.
+    pub lost_after: Duration,
 }
 
 /// A device or module on the line: everything a message needs, worked out once.
@@ -58,6 +64,8 @@ struct Inside {
     /// Since it arrived.
     line: OnceLock<Line>,
     waiting: Waiting,
+    /// It sent telemetry or listens to messages of the cloud, so its connection was told.
+    told: AtomicBool,
 }
 
 impl azimuth_broker::Principal for Principal {
@@ -95,6 +103,9 @@ impl Backend for DeviceDoor {
                 self.may_send(&bag, publish.payload, now)?;
                 let stored = telemetry(device, &bag, publish)?;
                 device.life.message(now);
+                if !publish.will {
+                    self.tell(device, now);
+                }
                 Ok(stored)
             }
             DeviceTopic::TwinGet { request_id } => {
@@ -126,13 +137,21 @@ impl Backend for DeviceDoor {
     }
 
     fn subscribe(&self, who: &Principal, filter: &str, wanted: QoS) -> Result<Granted, Refusal> {
-        known_filter(&who.0.identity, filter)?;
-        who.0.life.touch(self.clock.utc());
+        let interests = known_filter(&who.0.identity, filter)?;
+        let now = self.clock.utc();
+        who.0.life.touch(now);
+        if interests.cloud_to_device {
+            self.tell(&who.0, now);
+        }
         Ok(Granted::UpTo(wanted))
     }
 
     fn unsubscribe(&self, who: &Principal, filter: &str) -> Result<(), Refusal> {
-        known_filter(&who.0.identity, filter)
+        known_filter(&who.0.identity, filter).map(|_| ())
+    }
+
+    fn opened(&self, storing: Storing) {
+        self.notifier.opened(Box::new(storing));
     }
 
     fn arrived(&self, who: &Principal, line: &Line) {
@@ -147,9 +166,34 @@ impl Backend for DeviceDoor {
         }
     }
 
+    fn restored(&self, who: &Principal, filter: &str) {
+        let interests = Interests::parse(filter, &who.0.identity);
+        if interests.is_some_and(|interests| interests.cloud_to_device) {
+            self.tell(&who.0, self.clock.utc());
+        }
+    }
+
     fn left(&self, who: &Principal, reason: &CloseReason) {
         tracing::debug!(device.id = %who.0.owner, ?reason, "a device left");
-        who.0.life.disconnected(self.clock.utc());
+        let now = self.clock.utc();
+        let lost = matches!(reason, CloseReason::Lost | CloseReason::KeepAlive);
+        let ends = match lost {
+            true => now + self.lost_after,
+            false => now,
+        };
+        match ends > now {
+            true => who.0.life.lost(ends),
+            false => who.0.life.disconnected(now),
+        }
+        if who.0.told.load(Ordering::Relaxed) {
+            let identity = &who.0.identity;
+            match reason {
+                CloseReason::Shutdown => self.notifier.ended(identity),
+                _ => self
+                    .notifier
+                    .connection(identity, ConnectionState::Disconnected, ends),
+            }
+        }
     }
 }
 
@@ -175,7 +219,16 @@ impl DeviceDoor {
             life,
             line: OnceLock::new(),
             waiting: Waiting::default(),
+            told: AtomicBool::new(false),
         })))
+    }
+
+    /// The first telemetry of a connection, or its first wish for messages of the cloud: only then Azure tells of it.
+    fn tell(&self, device: &Inside, now: SystemTime) {
+        if self.notifier.hears_connections() && !device.told.swap(true, Ordering::Relaxed) {
+            self.notifier
+                .connection(&device.identity, ConnectionState::Connected, now);
+        }
     }
 
     /// When a connection opened with a token that ends at `expiry` is ended.
@@ -236,13 +289,14 @@ fn unknown_topic(invalid: InvalidTopic) -> Refusal {
 }
 
 /// A hub closes the connection over a filter it does not know; it does not answer SUBACK 0x80.
-fn known_filter(identity: &Identity, filter: &str) -> Result<(), Refusal> {
-    if Interests::parse(filter, identity).is_some() {
-        return Ok(());
+fn known_filter(identity: &Identity, filter: &str) -> Result<Interests, Refusal> {
+    if let Some(interests) = Interests::parse(filter, identity) {
+        return Ok(interests);
     }
     let shown: String = filter.chars().take(200).collect();
+    let own = resource(identity);
     let sentence = format!(
-        "`{shown}` is not a filter of `{identity}`; a hub knows `devices/{identity}/messages/devicebound/#`, \
+        "`{shown}` is not a filter of `{identity}`; a hub knows `{own}/messages/devicebound/#`, \
          `$iothub/twin/res/#`, `$iothub/twin/PATCH/properties/desired/#`, `$iothub/methods/POST/#` and `#`"
     );
     Err(Refusal::new("unknown-filter", Answer::Close, sentence).fact("filter", shown))

@@ -3,8 +3,10 @@
 use std::net::IpAddr;
 
 use azimuth_certs::CaRefusal;
+use azimuth_wire::job::InvalidJob;
 use azimuth_wire::registry::InvalidBody;
 use azimuth_wire::registry::bulk::BulkResult;
+use azimuth_wire::registry::regeneration::{InvalidRegeneration, Regeneration};
 use azimuth_wire::twin::InvalidTwin;
 use azimuth_wire::{ErrorCode, Identity as Name};
 
@@ -71,14 +73,28 @@ pub enum Error {
     /// The rest of the request was carried out.
     #[error("{}", refused_items(.0))]
     Bulk(Box<BulkResult>),
+    /// Of some identities, or of all.
+    #[error("{}", refused_keys(.0))]
+    Regeneration(Box<Regeneration>),
+    #[error(transparent)]
+    RegenerationBody(#[from] InvalidRegeneration),
     #[error("{0}")]
     Argument(String),
+    #[error("this is not the code that a webhook was sent, or its 10 minutes are over")]
+    Validation,
     #[error(transparent)]
     Body(#[from] InvalidBody),
     #[error("The body is larger than {0} bytes")]
     BodyTooLarge(usize),
     #[error(transparent)]
     CaCertificate(#[from] CaRefusal),
+    #[error("job `{0}` was not found")]
+    JobNotFound(String),
+    #[error("an import or export job of this hub is under way; one at a time is possible")]
+    JobQuota,
+    /// Says nothing of the URI.
+    #[error("{0}")]
+    BlobContainer(String),
     #[error("{0}")]
     DeviceScope(&'static str),
     #[error("the api-version {}; known are 2016-11-14 to 2024-03-31, newer ones are served as the newest", given(.0))]
@@ -171,14 +187,25 @@ impl Error {
             | Self::StaleTwin(_)
             | Self::ReportedVersion { .. } => ErrorCode::PreconditionFailed,
             Self::Twin(InvalidTwin::Body(InvalidBody::NotJson(_))) => ErrorCode::IotHubFormatError,
-            Self::Twin(_) | Self::Argument(_) | Self::Query(_) => ErrorCode::ArgumentInvalid,
+            Self::Twin(_) | Self::Argument(_) | Self::Query(_) | Self::Validation => {
+                ErrorCode::ArgumentInvalid
+            }
             Self::NoQuery => ErrorCode::ArgumentNull,
             Self::DefinedTwice(_) => ErrorCode::DeviceDefinedMultipleTimes,
             Self::Bulk(_) => ErrorCode::BulkRegistryOperationFailure,
+            Self::Regeneration(_) => ErrorCode::BulkRegenerateDeviceKeyOperationFailure,
+            Self::RegenerationBody(InvalidRegeneration::PolicyKey) => ErrorCode::InvalidPolicyKey,
+            Self::RegenerationBody(InvalidRegeneration::Body(InvalidBody::NotJson(_))) => {
+                ErrorCode::IotHubFormatError
+            }
+            Self::RegenerationBody(InvalidRegeneration::Body(_)) => ErrorCode::ArgumentInvalid,
             Self::Body(InvalidBody::NotJson(_)) => ErrorCode::IotHubFormatError,
             Self::Body(_) => ErrorCode::ArgumentInvalid,
             Self::BodyTooLarge(_) => ErrorCode::MessageTooLarge,
             Self::CaCertificate(refusal) => ca_certificate(refusal),
+            Self::JobNotFound(_) => ErrorCode::JobNotFound,
+            Self::JobQuota => ErrorCode::JobQuotaExceeded,
+            Self::BlobContainer(_) => ErrorCode::BlobContainerValidationError,
             Self::DeviceScope(_) => ErrorCode::InvalidDeviceScope,
             Self::ApiVersion(_) => ErrorCode::InvalidProtocolVersion,
             Self::NotSimulated(_) => ErrorCode::FeatureNotSupported,
@@ -203,8 +230,18 @@ impl Error {
             self,
             Self::DeviceNotFound(_)
                 | Self::ModuleNotFound { .. }
+                | Self::JobNotFound(_)
                 | Self::CaCertificate(CaRefusal::NotFound(_))
         )
+    }
+
+    /// The HTTP status: that of the number, but where a part was carried out.
+    pub fn status(&self) -> u16 {
+        const MULTI_STATUS: u16 = 207;
+        match self {
+            Self::Regeneration(result) if !result.rotated_keys.is_empty() => MULTI_STATUS,
+            error => error.code().status(),
+        }
     }
 
     /// The rule, for refusal records.
@@ -230,10 +267,14 @@ impl Error {
             Self::Twin(_) => "invalid-twin",
             Self::Query(_) | Self::NoQuery => "invalid-query",
             Self::DefinedTwice(_) => "defined-twice",
-            Self::Bulk(_) => "bulk",
-            Self::Argument(_) | Self::Body(_) => "invalid-argument",
+            Self::Bulk(_) | Self::Regeneration(_) => "bulk",
+            Self::Argument(_) | Self::Body(_) | Self::RegenerationBody(_) => "invalid-argument",
+            Self::Validation => "webhook-validation",
             Self::BodyTooLarge(_) => "oversize",
             Self::CaCertificate(refusal) => refusal.kind(),
+            Self::JobNotFound(_) => "unknown-job",
+            Self::JobQuota => "job-quota",
+            Self::BlobContainer(_) => "blob-container",
             Self::DeviceScope(_) => "device-scope",
             Self::ApiVersion(_) => "api-version",
             Self::NotSimulated(_) => "not-simulated",
@@ -265,6 +306,16 @@ impl From<Throttled> for Error {
 impl From<DayIsFull> for Error {
     fn from(full: DayIsFull) -> Self {
         Self::DayIsFull(full)
+    }
+}
+
+impl From<InvalidJob> for Error {
+    fn from(invalid: InvalidJob) -> Self {
+        match invalid {
+            InvalidJob::Body(body) => Self::Body(body),
+            InvalidJob::IdentityBased => Self::Argument(invalid.to_string()),
+            InvalidJob::Configurations => Self::NotSimulated(invalid.to_string()),
+        }
     }
 }
 
@@ -308,6 +359,15 @@ fn refused_items(result: &BulkResult) -> String {
         .collect();
     let (count, refused) = (result.errors.len(), refused.join("; "));
     format!("{count} of the devices were not written: {refused}")
+}
+
+fn refused_keys(result: &Regeneration) -> String {
+    let refused = result.errors.iter().take(3);
+    let refused: Vec<_> = refused
+        .map(|error| format!("`{}`: {}", error.id, error.error_status))
+        .collect();
+    let (count, refused) = (result.errors.len(), refused.join("; "));
+    format!("{count} of the identities got no new keys: {refused}")
 }
 
 fn given(version: &Option<String>) -> String {

@@ -38,7 +38,6 @@ pub enum Operation {
     TwinUpdate,
     Connection,
     Telemetry,
-    Job,
 }
 
 /// Beyond a rate, and when to try again.
@@ -65,7 +64,6 @@ impl Operation {
             Self::TwinUpdate => "TwinUpdate",
             Self::Connection => "DeviceConnect",
             Self::Telemetry => "D2CSend",
-            Self::Job => "JobOperation",
         }
     }
 }
@@ -100,7 +98,7 @@ impl Plan {
     fn per_second(self, operation: Operation) -> f64 {
         let units = f64::from(self.units);
         let (small, middle, large) = match operation {
-            Operation::IdentityRegistry | Operation::Job => (
+            Operation::IdentityRegistry => (
                 units * 100.0 / 60.0,
                 units * 100.0 / 60.0,
                 units * 5000.0 / 60.0,
@@ -147,7 +145,7 @@ impl Plan {
 #[derive(Debug)]
 pub struct Meter {
     plan: Plan,
-    buckets: Mutex<[Option<Bucket>; 7]>,
+    buckets: Mutex<[Option<Bucket>; 6]>,
     day: Mutex<Day>,
 }
 

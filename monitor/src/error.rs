@@ -10,6 +10,8 @@ pub enum Error {
     Unreachable(String),
     #[error("it answered {status}: {body}")]
     Refused { status: u16, body: String },
+    #[error("it has not answered once")]
+    NeverReached,
     #[error("it said nothing for {} s", .0.as_secs())]
     Silent(Duration),
     #[error("its answer broke off")]
@@ -31,6 +33,7 @@ impl Error {
             Self::Refused { status, .. } => (400..500).contains(status),
             Self::NoPositions => true,
             Self::Unreachable(_)
+            | Self::NeverReached
             | Self::Silent(_)
             | Self::Broken(_)
             | Self::Line(_)

@@ -1,7 +1,7 @@
 //! The heartbeat pattern, as Azure advises back ends to watch their devices: whoever has not sent for longer than
 //! expected is late.
 //!
-//! [`Watch`] decides, in made-up time; [`monitor`] reads one hub's event stream and its queries as any back end does,
+//! [`Watch`] decides, in made-up time; [`monitor()`] reads one hub's event stream and its queries as any back end does,
 //! and tells what changed. Azure's other advice, a command that must be received before it expires, belongs here
 //! once hubs take cloud-to-device messages.
 //! May not enter: how a hub is found and who signs requests ([`Hub`] is handed in), how changes are shown.

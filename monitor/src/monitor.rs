@@ -56,7 +56,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// Devices that are judged together, so that news of many do not wait for the last.
 const TOGETHER: usize = 256;
 
-/// Watches a hub until it is told to stop. Fails only if the hub refuses the very first requests.
+/// Watches a hub until it is told to stop. Fails if the hub refuses the very first requests, or never answered.
 pub async fn monitor(
     hub: &impl Hub,
     settings: &Settings,
@@ -84,7 +84,11 @@ pub async fn monitor(
         ended = round.run() => ended?,
         () = stop.cancelled() => {}
     }
-    Ok(round.watch.counts())
+    // Who was watched in vain must not look as if all were well.
+    round
+        .reached
+        .then(|| round.watch.counts())
+        .ok_or(Error::NeverReached)
 }
 
 struct Round<'a, H> {

@@ -219,6 +219,15 @@ def test_a_key_that_is_refused_is_said_at_once(watch, simulator):
     assert "401" in monitor.says("cannot be watched")
 
 
+def test_a_hub_that_never_answered_is_no_success(watch, simulator):
+    # Nobody listens there.
+    string = simulator.hub()["connection_string"].replace(simulator.hub()["address"], "127.0.0.99")
+    monitor = watch("--connection-string", string, "--ca", simulator.ca, "--for", "2s")
+    monitor.says("does not answer")
+    assert monitor.process.wait(20) == 1
+    assert "has not answered once" in monitor.says("cannot be watched")
+
+
 # --- what the registry says ------------------------------------------------------------------------
 
 

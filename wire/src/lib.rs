@@ -10,6 +10,7 @@ pub mod device_id;
 pub mod enrollment;
 pub mod error_code;
 pub mod etag;
+pub mod job;
 pub mod key;
 pub mod linked_hub;
 mod members;

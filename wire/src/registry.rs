@@ -10,6 +10,7 @@ use crate::time::Timestamp;
 mod authentication;
 mod body;
 pub mod bulk;
+pub mod regeneration;
 
 pub use authentication::{Authentication, InvalidThumbprint, Thumbprint};
 pub use body::{AuthenticationBody, IdentityBody, InvalidBody};

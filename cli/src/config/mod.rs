@@ -5,6 +5,7 @@
 
 mod defaults;
 mod monitor;
+mod notifications;
 mod sections;
 
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use serde::Deserialize;
 
 pub use defaults::{GLOBAL_DPS, TUTORIAL_GROUP, TUTORIAL_KEY};
 pub use monitor::MonitorSection;
+pub use notifications::*;
 pub use sections::*;
 
 /// Everything a command needs to know.

@@ -3,6 +3,7 @@
 //! What may not enter: how tables fit together, and what is done with them.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use azimuth_hub::Tier;
 use azimuth_wire::IdScope;
@@ -11,8 +12,8 @@ use clap::ValueEnum;
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer};
 
-use super::Error;
 use super::defaults::{GLOBAL_DPS, default_region, one, one_unit, yes};
+use super::{ConnectionState, Error, EventSource, EventSubscriptionSection};
 
 /// The Device Provisioning Service.
 #[derive(Debug, Clone, Deserialize)]
@@ -117,6 +118,16 @@ pub struct HubSection {
     /// How many of the tier.
     #[serde(default = "one_unit")]
     pub units: u32,
+    /// What the hub itself writes to the event log, in Azure's names of sources; nothing by default, as in Azure.
+    #[serde(default)]
+    pub events: Vec<EventSource>,
+    #[serde(default)]
+    pub connection_state: ConnectionState,
+    /// Webhooks that want events of the hub.
+    #[serde(default, rename = "event-subscription")]
+    pub event_subscriptions: Vec<EventSubscriptionSection>,
+    /// Import and export jobs find `file:` containers below it [default: jobs in the hub's data folder]
+    pub job_folder: Option<PathBuf>,
 }
 
 /// An enrollment group with a symmetric key.
@@ -254,6 +265,10 @@ impl HubSection {
             weight: 1,
             tier: None,
             units: 1,
+            events: Vec::new(),
+            connection_state: ConnectionState::default(),
+            event_subscriptions: Vec::new(),
+            job_folder: None,
         };
         section.check()?;
         Ok(section)
@@ -272,6 +287,16 @@ impl HubSection {
                 "hub {}: weight {} is not 1 to 1000",
                 self.name, self.weight
             )));
+        }
+        for (position, subscription) in self.event_subscriptions.iter().enumerate() {
+            subscription.subscription()?;
+            let mut before = self.event_subscriptions.iter().take(position);
+            if before.any(|other| other.name.eq_ignore_ascii_case(&subscription.name)) {
+                return Err(Error::Unusable(format!(
+                    "hub {}: two event subscriptions are called `{}`",
+                    self.name, subscription.name
+                )));
+            }
         }
         Ok(())
     }

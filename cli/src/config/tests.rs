@@ -37,6 +37,16 @@ fn an_unknown_key_names_its_line_and_the_nearest_key() {
             3,
             "did you mean `weight`?",
         ),
+        (
+            "[[hub]]\nname = \"a\"\naddress = \"127.0.0.1\"\nevents = [\"DeviceLifeCycleEvents\"]\n",
+            4,
+            "did you mean `DeviceLifecycleEvents`?",
+        ),
+        (
+            "[[hub]]\nname = \"a\"\naddress = \"127.0.0.1\"\n[[hub.event-subscription]]\nname = \"abc\"\nurll = \"\"\n",
+            6,
+            "did you mean `url`?",
+        ),
         ("[ports\n", 1, ""),
     ];
     for (text, line, sentence) in rows {
@@ -128,4 +138,61 @@ fn a_hub_that_runs_elsewhere_is_linked_as_it_says() {
     );
     let address = Some(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)));
     assert_eq!((hub.address, hub.apply_allocation_policy), (address, true));
+}
+
+#[test]
+fn a_hub_tells_what_its_table_says() {
+    let table = |more: &str| {
+        let text = format!("[[hub]]\nname = \"a\"\naddress = \"127.0.0.1\"\n{more}");
+        Config::parse(&text, Path::new("a.toml")).unwrap().check()
+    };
+    let config = table("").unwrap();
+    assert!(config.hubs[0].events.is_empty() && config.hubs[0].event_subscriptions.is_empty());
+    let config = table(
+        "events = [\"DeviceLifecycleEvents\", \"ModuleLifecycleEvents\", \"DeviceConnectionStateEvents\"]\n\
+         connection-state = \"faithful\"\n[[hub.event-subscription]]\nname = \"mine\"\nurl = \"http://localhost:1/x\"\n\
+         types = [\"Microsoft.Devices.DeviceCreated\"]\nschema = \"cloudEvents\"\nmax-delivery-attempts = 3\n",
+    );
+    let hub = &config.unwrap().hubs[0];
+    assert_eq!(hub.events.len(), 3);
+    assert_eq!(hub.connection_state, ConnectionState::Faithful);
+    let mine = hub.event_subscriptions[0].subscription().unwrap();
+    assert_eq!(
+        (mine.types.len(), mine.retry.attempts, mine.batch.events),
+        (1, 3, 1)
+    );
+
+    let subscription = |more: &str| {
+        let text = format!(
+            "[[hub.event-subscription]]\nname = \"mine\"\nurl = \"https://localhost/\"\n{more}"
+        );
+        table(&text).unwrap_err().to_string()
+    };
+    for (more, sentence) in [
+        (
+            "types = [\"Microsoft.Devices.DeviceTelemetry\"]",
+            "is not simulated",
+        ),
+        ("max-delivery-attempts = 31", "31 is not 1 to 30"),
+        ("max-events-per-batch = 0", "0 is not 1 to 5000"),
+        (
+            "event-time-to-live-in-minutes = 1441",
+            "1441 is not 1 to 1440",
+        ),
+        (
+            "[[hub.event-subscription]]\nname = \"MINE\"\nurl = \"http://b/\"",
+            "two event subscriptions",
+        ),
+        (
+            "[[hub.event-subscription]]\nname = \"b\"\nurl = \"http://b/\"",
+            "3 to 64",
+        ),
+        (
+            "[[hub.event-subscription]]\nname = \"other\"\nurl = \"ftp://b/\"",
+            "https://",
+        ),
+    ] {
+        let error = subscription(more);
+        assert!(error.contains(sentence), "{more}: {error}");
+    }
 }

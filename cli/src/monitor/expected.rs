@@ -9,6 +9,7 @@ use azimuth_clock::{Clock, SystemClock};
 use azimuth_monitor::{Grace, Intervals, Rule, Settings, Since, Span};
 use azimuth_wire::time::Timestamp;
 use clap::Args;
+use clap::builder::FalseyValueParser;
 use reqwest::Url;
 use serde_json::Value;
 
@@ -35,7 +36,7 @@ pub struct Expected {
     #[arg(long, env = "AZIMUTH_MONITOR_TAG", value_name = "PATH")]
     tag: Option<String>,
     /// Expect every enabled device of the registry, also those that never sent
-    #[arg(long, env = "AZIMUTH_MONITOR_EXPECT_ALL")]
+    #[arg(long, env = "AZIMUTH_MONITOR_EXPECT_ALL", value_parser = FalseyValueParser::new())]
     expect_all: bool,
     /// Only messages with this application property are heartbeats, such as `heartbeat=true` [default: all
     /// that a device or its modules send]

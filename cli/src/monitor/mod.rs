@@ -79,7 +79,7 @@ impl Monitor {
                 () = enough.notified() => {}
                 done = stopped() => done?,
             }
-            let counts = patrol.end().await;
+            let counts = patrol.end().await?;
             if let Some(error) = unread.take() {
                 return Err(error);
             }

@@ -68,10 +68,8 @@ impl Patrol {
     pub async fn walk(&mut self, tell: &impl Fn(&Change)) -> anyhow::Result<()> {
         loop {
             tokio::select! {
-                change = self.changes.recv() => {
-                    let Some(change) = change else {
-                        return Ok(());
-                    };
+                // The end of all changes is no end: a monitor that failed says why.
+                Some(change) = self.changes.recv() => {
                     tell(&change);
                     if let Some((webhook, _)) = &self.webhook {
                         webhook.push(change);
@@ -81,18 +79,23 @@ impl Patrol {
                     ended??;
                     return Err(anyhow!("a monitor ended"));
                 }
+                else => return Ok(()),
             }
         }
     }
 
-    /// Stops, and lets the webhook have what it was not given yet. How many devices there were.
-    pub async fn end(mut self) -> Counts {
+    /// Stops, and lets the webhook have what it was not given yet. How many devices there were; an error if a hub
+    /// was never reached.
+    pub async fn end(mut self) -> anyhow::Result<Counts> {
         self.stop.cancel();
-        let mut sum = Counts::default();
+        let (mut sum, mut failed) = (Counts::default(), None);
         while let Some(ended) = self.monitors.join_next().await {
-            if let Ok(Ok(counts)) = ended {
-                sum.expected += counts.expected;
-                sum.late += counts.late;
+            match ended? {
+                Ok(counts) => {
+                    sum.expected += counts.expected;
+                    sum.late += counts.late;
+                }
+                Err(error) => failed = Some(error),
             }
         }
         if let Some((near, delivery)) = self.webhook {
@@ -104,7 +107,7 @@ impl Patrol {
                 tracing::error!("changes were not delivered to the webhook before the end");
             }
         }
-        sum
+        failed.map_or(Ok(sum), Err)
     }
 }
 

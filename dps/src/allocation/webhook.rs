@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use azimuth_certs::{Certificate, CertificateInfo};
+use azimuth_webhook::masked;
 use azimuth_wire::api_version::ApiVersion;
 use azimuth_wire::enrollment::{
     Attestation, AttestationKind, CustomAllocationDefinition, EnrollmentGroup,
@@ -12,7 +13,6 @@ use azimuth_wire::enrollment::{
 };
 use azimuth_wire::registration::RegistrationState;
 use azimuth_wire::{DeviceId, RegistrationId, etag};
-use reqwest::Url;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -219,25 +219,13 @@ pub fn wait(again: u32, first: Duration) -> Option<Duration> {
 
 /// Why a definition is not acceptable.
 pub fn check(definition: &CustomAllocationDefinition) -> Result<(), String> {
-    let url = Url::parse(&definition.webhook_url);
-    let url = url.map_err(|error| format!("webhookUrl is not a URL: {error}"))?;
-    if !matches!(url.scheme(), "https" | "http") || !url.has_host() {
-        return Err("webhookUrl must begin with https:// or http:// and name a host".into());
-    }
+    azimuth_webhook::check(&definition.webhook_url).map_err(|why| format!("webhookUrl {why}"))?;
     let version: Result<ApiVersion, _> = definition.api_version.parse();
     match (version, FIRST.parse()) {
         (Ok(version), Ok(first)) if version >= first => Ok(()),
         _ => Err(format!(
             "apiVersion of customAllocationDefinition must be {FIRST} or later"
         )),
-    }
-}
-
-/// The URL without what its query may hold: Azure Functions take their key there.
-pub fn masked(url: &str) -> String {
-    match url.split_once('?') {
-        Some((before, _)) => format!("{before}?****"),
-        None => url.into(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use azimuth_webhook::{Question, masked};
 use azimuth_wire::enrollment::AllocationPolicy;
 use azimuth_wire::registration::RegistrationState;
 use bytes::Bytes;
@@ -36,7 +37,7 @@ impl Assigner {
             no_hub(why)
         })?;
         let url = &custom.definition.webhook_url;
-        let shown = webhook::masked(url);
+        let shown = masked(url);
         attempt.allocation = Some(self.offered(job, &candidates, stays, &shown));
         let tpm = match &job.attested {
             Attested::Tpm(tpm) => Some(tpm.shown()),
@@ -54,10 +55,10 @@ impl Assigner {
         loop {
             let spent = self.clock.now().saturating_duration_since(job.begun);
             let patience = self.pace.assignment_timeout.saturating_sub(spent);
-            let answer = self.webhooks.ask(url, body.clone(), patience).await;
-            let verdict = match &answer {
-                Ok((status, answer)) => webhook::verdict(*status, answer, &linked),
-                Err(why) => Verdict::Failed(Failure::Unreachable(why.clone())),
+            let question = Question::json(url, body.clone());
+            let verdict = match self.webhooks.ask(question, patience).await {
+                Ok(answer) => webhook::verdict(answer.status, &answer.body, &linked),
+                Err(why) => Verdict::Failed(Failure::Unreachable(why.to_string())),
             };
             let failure = match verdict {
                 Verdict::Chosen(chosen) => {

@@ -96,8 +96,7 @@ fn hub(facts: &Facts<'_>, terms: &Terms) -> Vec<String> {
         chosen,
     );
     let custom = terms.custom.as_ref();
-    let webhook =
-        custom.map(|custom| crate::allocation::webhook::masked(&custom.definition.webhook_url));
+    let webhook = custom.map(|custom| azimuth_webhook::masked(&custom.definition.webhook_url));
     let allocation = Allocation {
         policy,
         of_service: terms.allocation.is_none(),

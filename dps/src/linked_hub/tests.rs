@@ -203,3 +203,36 @@ async fn a_wrong_key_a_closed_port_and_a_strange_authority_are_told() {
         "{error}"
     );
 }
+
+#[tokio::test]
+async fn a_device_among_edge_devices_keeps_its_place() {
+    let mut pair = Pair::new().await;
+    pair.link.create(pair.wanted()).await.unwrap();
+    let (own, parent) = (
+        "ms-azure-iot-edge://dev:1%-1",
+        "ms-azure-iot-edge://parent-1",
+    );
+    for (was_edge, is_edge, scope) in [
+        (true, true, Value::from(own)),
+        (true, false, own.into()),
+        (false, false, parent.into()),
+        // Its parent's scope is not its own: the hub gives it one.
+        (false, true, Value::Null),
+    ] {
+        let mut device = pair.device();
+        device["capabilities"]["iotEdge"] = was_edge.into();
+        device["deviceScope"] = if was_edge { own } else { parent }.into();
+        device["parentScopes"] = json!([parent]);
+        pair.hub.devices.lock().get_mut("dev:1%").unwrap().1 = device;
+        pair.keys().primary = SymmetricKey::from_bytes(&rand::random::<[u8; 32]>());
+        let wanted = Wanted {
+            iot_edge: is_edge,
+            ..pair.wanted()
+        };
+        pair.link.keep(wanted).await.unwrap();
+        let written = pair.device();
+        assert_eq!(written["deviceScope"], scope, "{was_edge} {is_edge}");
+        assert_eq!(written["parentScopes"], json!([parent]));
+        assert_eq!(written["capabilities"]["iotEdge"], is_edge);
+    }
+}

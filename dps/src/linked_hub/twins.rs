@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::attempt::Written;
 
-use super::{Answer, Device, HubError, LinkedHub, Wanted, authentication, changed_too_often};
+use super::{Answer, Device, HubError, LinkedHub, Wanted, changed_too_often, identity};
 
 /// What a device takes along from its old hub.
 #[derive(Debug, Clone, PartialEq)]
@@ -74,7 +74,7 @@ impl LinkedHub {
         wanted: Wanted<'_>,
         twin: &Value,
     ) -> Result<Answer, HubError> {
-        self.one("create", None, wanted.status, wanted, twin).await
+        self.one("create", None, None, wanted, twin).await
     }
 
     /// Gives a device that is there the credential and the twin of `wanted`; it stays disabled if it is.
@@ -90,7 +90,7 @@ impl LinkedHub {
             } else {
                 let device: Device = found.read("a device")?;
                 let (mode, etag) = ("updateIfMatchETag", Some(device.etag.as_str()));
-                let answer = self.one(mode, etag, device.status, wanted, twin).await?;
+                let answer = self.one(mode, etag, Some(&device), wanted, twin).await?;
                 (answer, Written::Updated)
             };
             if !answer.raced() {
@@ -105,17 +105,13 @@ impl LinkedHub {
         &self,
         mode: &str,
         etag: Option<&str>,
-        status: Status,
+        present: Option<&Device>,
         wanted: Wanted<'_>,
         twin: &Value,
     ) -> Result<Answer, HubError> {
-        let mut item = json!({
-            "id": wanted.id,
-            "importMode": mode,
-            "status": status,
-            "authentication": authentication(wanted.credential),
-            "capabilities": { "iotEdge": wanted.iot_edge },
-        });
+        let mut item = identity(wanted, present);
+        item["id"] = wanted.id.as_str().into();
+        item["importMode"] = mode.into();
         for member in ["tags", "properties"] {
             if let Some(content) = twin.get(member) {
                 item[member] = content.clone();

@@ -53,7 +53,6 @@ fn rates_are_azures() {
         (Tier::S3, 2, Operation::TwinUpdate, 500.0),
         (Tier::S1, 9, Operation::TwinUpdate, 50.0),
         (Tier::S1, 3, Operation::Query, 1.0),
-        (Tier::S3, 6, Operation::Job, 500.0),
         (Tier::B3, 6, Operation::IdentityRegistry, 500.0),
     ] {
         let found = Plan { tier, units }.per_second(operation);

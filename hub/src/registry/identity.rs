@@ -3,6 +3,7 @@
 //! May not enter: the store, live state, chance other than what the caller brings.
 
 use azimuth_wire::etag::{self, IfMatch};
+use azimuth_wire::registry::regeneration::PolicyKey;
 use azimuth_wire::registry::{
     Authentication, AuthenticationBody, Capabilities, Device, IdentityBody, InvalidBody, Module,
     Status,
@@ -102,6 +103,33 @@ impl Identity {
         Ok(present)
     }
 
+    /// The identity with new keys in place of one or both.
+    pub fn rekeyed(
+        &self,
+        which: PolicyKey,
+        mut key: impl FnMut() -> SymmetricKey,
+    ) -> Result<Self, Error> {
+        check_reserved(Some(self), &self.name())?;
+        let Authentication::Sas { primary, secondary } = &self.authentication else {
+            return Err(Error::Argument(format!(
+                "an identity of authentication type {} has no keys",
+                self.authentication.kind()
+            )));
+        };
+        let (mut primary, mut secondary) = (primary.clone(), secondary.clone());
+        if matches!(which, PolicyKey::Primary | PolicyKey::Both) {
+            primary = key();
+        }
+        if matches!(which, PolicyKey::Secondary | PolicyKey::Both) {
+            secondary = key();
+        }
+        Ok(Self {
+            counter: self.counter.wrapping_add(1),
+            authentication: Authentication::Sas { primary, secondary },
+            ..self.clone()
+        })
+    }
+
     /// One of the two modules that an edge device is made with.
     pub fn system_module<K>(name: Name, fresh: Fresh<'_, K>) -> Self {
         Self {
@@ -196,8 +224,11 @@ impl Identity {
         };
         let mut body = body;
         if body.iot_edge {
-            // What a client says of the scope of a new edge device is passed over.
-            body.device_scope = None;
+            // What a client says of the scope of a new edge device is passed over, but for one that it had in
+            // another hub: other devices name it.
+            let said = body.device_scope.take();
+            body.device_scope =
+                said.filter(|said| scope::device_of(said).as_ref() == Some(&name.device));
         }
         blank.replaced(body, fresh, is_edge)
     }

@@ -3,7 +3,7 @@
 //! In memory for every device seen since the start; written down now and then, never per message.
 //! After a restart everyone is disconnected. May not enter: identities, sockets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -41,13 +41,22 @@ pub struct Live {
 struct Shared {
     connected: AtomicU64,
     unwritten: Mutex<Vec<Arc<DeviceLife>>>,
+    lost: Mutex<VecDeque<Lost>>,
+}
+
+/// A connection that was lost and is shown a while longer, as Azure shows it.
+struct Lost {
+    until: SystemTime,
+    life: Arc<DeviceLife>,
+    /// Of the life's turns when it was lost: with a later one it is on the line again, or was thrown off.
+    turns: u32,
 }
 
 /// The live state of one device or module, of one generation of it.
 pub struct DeviceLife {
     name: Name,
     generation_id: String,
-    line: Mutex<(ConnectionState, Timestamp)>,
+    line: Mutex<OnLine>,
     /// Microseconds since 1970; 0 is never.
     activity: AtomicU64,
     /// What of `activity` is written down.
@@ -55,6 +64,14 @@ pub struct DeviceLife {
     unwritten: AtomicBool,
     messages: AtomicU64,
     shared: Arc<Shared>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct OnLine {
+    state: ConnectionState,
+    /// How often it came or went.
+    turns: u32,
+    changed: Timestamp,
 }
 
 /// A row of a live table.
@@ -94,7 +111,11 @@ impl Live {
         let life = Arc::new(DeviceLife {
             name: name.clone(),
             generation_id: generation_id.into(),
-            line: Mutex::new((before.state, before.changed)),
+            line: Mutex::new(OnLine {
+                state: before.state,
+                turns: 0,
+                changed: before.changed,
+            }),
             activity: AtomicU64::new(microseconds(before.activity)),
             written: AtomicU64::new(microseconds(before.activity)),
             unwritten: AtomicBool::new(false),
@@ -127,6 +148,21 @@ impl Live {
         }
     }
 
+    /// Connections that were lost long enough ago are shown no more.
+    pub fn settle(&self, now: SystemTime) {
+        loop {
+            let due = {
+                let mut lost = self.shared.lost.lock();
+                match lost.front() {
+                    Some(first) if first.until <= now => lost.pop_front(),
+                    Some(_) | None => None,
+                }
+            };
+            let Some(lost) = due else { return };
+            lost.settle();
+        }
+    }
+
     /// How many devices are on the line.
     pub fn connected(&self) -> u64 {
         self.shared.connected.load(Ordering::Relaxed)
@@ -134,8 +170,16 @@ impl Live {
 
     /// Forgets a device that was deleted. What was written down is `Live::erase`'s.
     pub fn forget(&self, name: &Name, generation_id: &str) {
-        self.seen
+        let gone = self
+            .seen
             .remove_if(name, |_, life| life.generation_id == generation_id);
+        let Some((_, gone)) = gone else { return };
+        let mut lost = self.shared.lost.lock();
+        if let Some(place) = lost.iter().position(|lost| Arc::ptr_eq(&lost.life, &gone))
+            && let Some(lost) = lost.remove(place)
+        {
+            lost.settle();
+        }
     }
 
     /// The change that removes what was written down of a device.
@@ -194,6 +238,15 @@ impl Live {
     }
 }
 
+impl Lost {
+    fn settle(self) {
+        if self.life.line.lock().turns == self.turns {
+            // Nothing was heard of it since.
+            self.life.turn(ConnectionState::Disconnected, self.until);
+        }
+    }
+}
+
 impl DeviceLife {
     /// Heard of or spoken to. Cheap enough for every message.
     pub fn touch(self: &Arc<Self>, now: SystemTime) {
@@ -212,11 +265,23 @@ impl DeviceLife {
     }
 
     pub fn connected(self: &Arc<Self>, now: SystemTime) {
+        self.touch(now);
         self.turn(ConnectionState::Connected, now);
     }
 
     pub fn disconnected(self: &Arc<Self>, now: SystemTime) {
+        self.touch(now);
         self.turn(ConnectionState::Disconnected, now);
+    }
+
+    /// The connection broke; it is shown until then, unless the device comes back before.
+    pub fn lost(self: &Arc<Self>, until: SystemTime) {
+        let turns = self.line.lock().turns;
+        let life = self.clone();
+        self.shared
+            .lost
+            .lock()
+            .push_back(Lost { until, life, turns });
     }
 
     pub fn generation_id(&self) -> &str {
@@ -224,7 +289,7 @@ impl DeviceLife {
     }
 
     pub fn liveness(&self) -> Liveness {
-        let (state, changed) = *self.line.lock();
+        let OnLine { state, changed, .. } = *self.line.lock();
         Liveness {
             state,
             changed,
@@ -233,7 +298,14 @@ impl DeviceLife {
     }
 
     fn turn(self: &Arc<Self>, to: ConnectionState, now: SystemTime) {
-        let from = std::mem::replace(&mut *self.line.lock(), (to, now.into())).0;
+        let mut line = self.line.lock();
+        let (from, turns) = (line.state, line.turns.wrapping_add(1));
+        *line = OnLine {
+            state: to,
+            turns,
+            changed: now.into(),
+        };
+        drop(line);
         match (from, to) {
             // Modules are no devices, so they are not counted.
             _ if self.name.module.is_some() => {}
@@ -246,7 +318,6 @@ impl DeviceLife {
             (ConnectionState::Connected, ConnectionState::Connected)
             | (ConnectionState::Disconnected, ConnectionState::Disconnected) => {}
         }
-        self.touch(now);
         self.mark();
     }
 

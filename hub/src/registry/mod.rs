@@ -9,6 +9,7 @@ mod modules;
 mod page;
 mod rows;
 mod scope;
+mod telling;
 mod twins;
 mod write;
 
@@ -31,6 +32,7 @@ pub use write::Written;
 
 use crate::error::Error;
 use crate::keys;
+use crate::notification::Notifier;
 
 /// The devices of one hub and their modules.
 pub struct Registry {
@@ -43,6 +45,8 @@ pub struct Registry {
     disabled: AtomicU64,
     /// Devices that there may be.
     most: u64,
+    /// Who is told of what is made and removed.
+    notifier: Option<Arc<Notifier>>,
 }
 
 impl Registry {
@@ -58,9 +62,18 @@ impl Registry {
             enabled: AtomicU64::new(0),
             disabled: AtomicU64::new(0),
             most: u64::MAX,
+            notifier: None,
         };
         registry.count_all()?;
         Ok(registry)
+    }
+
+    /// The same, and what is made and removed is told.
+    pub fn telling(self, notifier: Arc<Notifier>) -> Self {
+        Self {
+            notifier: Some(notifier),
+            ..self
+        }
     }
 
     /// The identity as stored.
@@ -104,8 +117,8 @@ impl Registry {
     }
 
     /// No more devices than that are made from now on.
-    pub fn allow(&mut self, most: u64) {
-        self.most = most;
+    pub fn allowing(self, most: u64) -> Self {
+        Self { most, ..self }
     }
 
     /// Whether there is room for one more device.
@@ -134,11 +147,13 @@ impl Registry {
 
     pub fn service_statistics(&self) -> ServiceStatistics {
         ServiceStatistics {
-            connected_device_count: self.live.connected(),
+            connected_device_count: self.live().connected(),
         }
     }
 
+    /// As it is now.
     pub fn live(&self) -> &Live {
+        self.live.settle(self.clock.utc());
         &self.live
     }
 
@@ -152,7 +167,7 @@ impl Registry {
 
     fn shown(&self, identity: &Identity) -> Result<Shown, Error> {
         let liveness = self
-            .live
+            .live()
             .liveness(&identity.name(), &identity.generation_id)?;
         Ok(identity.shown(liveness))
     }

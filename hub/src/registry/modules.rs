@@ -21,6 +21,8 @@ pub(super) struct Tally {
 #[derive(Default)]
 pub(super) struct Kin {
     pub changes: Vec<Change>,
+    /// Made with it.
+    pub made: Vec<Identity>,
     /// Removed with it.
     pub gone: Vec<Identity>,
 }
@@ -47,15 +49,16 @@ impl Registry {
         });
         match (had, after.own_scope().is_some()) {
             (false, true) => {
-                let mut changes = vec![self.tally(&after.device_id)?.more(SYSTEM.len())?];
+                let mut kin = Kin {
+                    changes: vec![self.tally(&after.device_id)?.more(SYSTEM.len())?],
+                    ..Kin::default()
+                };
                 for name in system {
                     let module = Identity::system_module(name, self.fresh());
-                    changes.push(Self::made(&module)?);
+                    kin.changes.push(Self::made(&module)?);
+                    kin.made.push(module);
                 }
-                Ok(Kin {
-                    changes,
-                    gone: Vec::new(),
-                })
+                Ok(kin)
             }
             (true, false) => {
                 let mut kin = Kin::default();
@@ -114,7 +117,7 @@ impl Registry {
                 Change::require(key(&name), Expect::Version(beside.version)),
                 self.tally(device)?.more(1)?,
             ],
-            gone: Vec::new(),
+            ..Kin::default()
         })
     }
 }

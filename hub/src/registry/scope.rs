@@ -40,14 +40,20 @@ impl Asked<'_> {
         match (own, self.iot_edge) {
             (Some(own), true) if said != Some(own) => Err(immutable()),
             (Some(own), false) if said.is_some_and(|scope| scope != own) => Err(immutable()),
-            (None, true) if said.is_some() => Err(immutable()),
+            // One that is brought along from another hub, where other devices name it.
+            (None, true)
+                if said
+                    .is_some_and(|scope| device_of(scope).as_ref() != Some(&present.device_id)) =>
+            {
+                Err(immutable())
+            }
             (own, true) => {
                 if self.parent_scopes.len() > 1 {
                     return Err(Error::DeviceScope("an edge device has one parent at most"));
                 }
                 self.parent_scopes.iter().try_for_each(known)?;
                 let new = || format!("{PREFIX}{}-{ticks}", present.device_id);
-                let scope = own.map_or_else(new, ToOwned::to_owned);
+                let scope = own.or(said).map_or_else(new, ToOwned::to_owned);
                 Ok((Some(scope), self.parent_scopes.to_vec()))
             }
             // What it was a child of is lost with its own scope.

@@ -176,14 +176,14 @@ impl Registry {
         self.commit(changes).await
     }
 
-    fn load_twin(&self, identity: &Identity) -> Result<(Option<Document>, Twin), Error> {
+    pub(super) fn load_twin(&self, identity: &Identity) -> Result<(Option<Document>, Twin), Error> {
         let stored = self.store.get(&twin_key(&identity.name()))?;
         of(identity, stored)
     }
 
     pub(super) fn shown_twin(&self, identity: &Identity, twin: &Twin) -> Result<twin::Twin, Error> {
         let live = self
-            .live
+            .live()
             .liveness(&identity.name(), &identity.generation_id)?;
         shown(identity, twin, live)
     }

@@ -6,11 +6,13 @@
 use azimuth_storage::{Change, Expect};
 use azimuth_wire::Identity as Name;
 use azimuth_wire::etag::IfMatch;
+use azimuth_wire::registry::regeneration::PolicyKey;
 use azimuth_wire::registry::{IdentityBody, Status};
 use azimuth_wire::twin::TwinBody;
 
 use super::{Identity, Live, Registry, Shown, key, scope, twins};
 use crate::error::Error;
+use crate::keys;
 use crate::twin::DesiredChange;
 
 /// What a write did beside being stored.
@@ -70,7 +72,10 @@ impl Registry {
             changes.extend(twin);
             let kin = self.kin(before, &after)?;
             changes.extend(kin.changes);
-            if !self.commit(changes).await? {
+            let mut made = Vec::from_iter(before.is_none().then_some(&after));
+            made.extend(&kin.made);
+            let told = self.told(&made, content, &kin.gone)?;
+            if !self.commit_told(changes, told).await? {
                 continue;
             }
             self.count(before, Some(&after));
@@ -80,6 +85,23 @@ impl Registry {
                 gone: self.forget(&kin.gone),
                 desired,
             });
+        }
+    }
+
+    /// Gives an identity new keys.
+    pub async fn rekey(&self, name: &Name, which: PolicyKey) -> Result<Identity, Error> {
+        loop {
+            let present = self.load(name)?;
+            let (document, before) = present.ok_or_else(|| Error::not_found(name))?;
+            let after = before.rekeyed(which, keys::random)?;
+            let expect = Expect::Version(document.version);
+            let json = serde_json::to_vec(&after)?;
+            if self
+                .commit(vec![Change::put(key(name), expect, json)])
+                .await?
+            {
+                return Ok(after);
+            }
         }
     }
 
@@ -102,10 +124,11 @@ impl Registry {
                 let expect = Expect::Version(document.version);
                 changes.extend(Self::removed(identity, expect));
             }
-            if !self.commit(changes).await? {
+            let gone: Vec<_> = leaving.into_iter().map(|(_, identity)| identity).collect();
+            let told = self.told(&[], &TwinBody::default(), &gone)?;
+            if !self.commit_told(changes, told).await? {
                 continue;
             }
-            let gone: Vec<_> = leaving.into_iter().map(|(_, identity)| identity).collect();
             for identity in &gone {
                 self.count(Some(identity), None);
             }

@@ -56,6 +56,7 @@ pub fn error(error: &Error, request: Uuid, now: SystemTime) -> Response {
     let body = match error {
         // Of many items each has its own error.
         Error::Bulk(result) => serde_json::to_vec(result),
+        Error::Regeneration(result) => serde_json::to_vec(result),
         Error::ModuleAlreadyExists { .. } => serde_json::to_vec(&Numbered {
             error_code: code.number(),
             message: error.to_string(),
@@ -71,7 +72,7 @@ pub fn error(error: &Error, request: Uuid, now: SystemTime) -> Response {
     let body = body.expect("texts and numbers are JSON");
     let mut response = Response::new(Body::from(body));
     *response.status_mut() =
-        StatusCode::from_u16(code.status()).expect("every number begins with an HTTP status");
+        StatusCode::from_u16(error.status()).expect("every number begins with an HTTP status");
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, JSON);
     headers.insert(ERROR_CODE, HeaderValue::from_static(code.name()));

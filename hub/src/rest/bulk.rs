@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::response::Response;
 use azimuth_broker::Presence;
 use azimuth_wire::registry::InvalidBody;
-use azimuth_wire::registry::bulk::{BulkError, BulkItem, BulkResult, InvalidItem, WhyInvalid};
+use azimuth_wire::registry::bulk::{BulkError, BulkItem, BulkResult, InvalidItem};
 use azimuth_wire::{DeviceId, ErrorCode, Identity as Name};
 use serde_json::Value;
 
@@ -69,7 +69,7 @@ impl Rest {
     }
 }
 
-async fn carry_out(
+pub(crate) async fn carry_out(
     registry: &Registry,
     presence: &Presence,
     item: BulkItem,
@@ -92,28 +92,35 @@ fn items(json: &[u8]) -> Result<Vec<Result<BulkItem, InvalidItem>>, Error> {
     let Value::Array(elements) = value else {
         return Err(Error::Argument("the body must be an array".into()));
     };
-    if elements.is_empty() || elements.len() > MOST {
-        let count = elements.len();
-        let sentence = format!("the array must have 1 to {MOST} elements, not {count}");
-        return Err(Error::Argument(sentence));
-    }
+    check_count(elements.len())?;
     let items: Vec<_> = elements.iter().map(BulkItem::parse).collect();
-    let mut seen = HashSet::new();
-    let mut ids = items.iter().flatten().map(|item| &item.name);
-    match ids.find(|id| !seen.insert(*id)) {
-        Some(id) => Err(Error::DefinedTwice(id.to_string())),
-        None => Ok(items),
+    check_once(items.iter().flatten().map(|item| &item.name))?;
+    Ok(items)
+}
+
+pub(super) fn check_count(count: usize) -> Result<(), Error> {
+    match (1..=MOST).contains(&count) {
+        true => Ok(()),
+        false => Err(Error::Argument(format!(
+            "the array must have 1 to {MOST} elements, not {count}"
+        ))),
     }
 }
 
-fn refused(invalid: InvalidItem) -> BulkError {
-    let code = match &invalid.why {
-        WhyInvalid::Body(_) | WhyInvalid::Id(_) => ErrorCode::ArgumentInvalid,
-    };
+/// Nobody stands twice in a request.
+pub(super) fn check_once<'a>(mut names: impl Iterator<Item = &'a Name>) -> Result<(), Error> {
+    let mut seen = HashSet::new();
+    match names.find(|name| !seen.insert(*name)) {
+        Some(name) => Err(Error::DefinedTwice(name.to_string())),
+        None => Ok(()),
+    }
+}
+
+pub(crate) fn refused(invalid: InvalidItem) -> BulkError {
     BulkError {
         device_id: invalid.id,
         module_id: invalid.module,
-        error_code: code.number().into(),
+        error_code: ErrorCode::ArgumentInvalid.number().into(),
         error_status: invalid.why.to_string(),
     }
 }

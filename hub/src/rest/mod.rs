@@ -6,7 +6,10 @@
 mod answer;
 mod bulk;
 mod certificates;
+mod event_subscriptions;
 mod events;
+mod jobs;
+mod keys;
 mod lines;
 mod on_the_line;
 mod paths;
@@ -35,9 +38,12 @@ use crate::auth::Rules;
 use crate::ca_certificates::CaCertificates;
 use crate::error::Error;
 use crate::event::Log;
+use crate::job::Jobs;
+use crate::notification::Notifier;
 use crate::quota::Meter;
 use crate::registry::Registry;
 
+pub(crate) use bulk::{carry_out, refused};
 use paths::Route;
 
 /// What the HTTPS side of a hub works with.
@@ -45,7 +51,9 @@ pub struct Rest {
     pub rules: Arc<Rules>,
     pub registry: Arc<Registry>,
     pub ca_certificates: Arc<CaCertificates>,
+    pub notifier: Arc<Notifier>,
     pub log: Arc<Log>,
+    pub jobs: Arc<Jobs>,
     pub presence: Arc<Presence>,
     pub ledger: Arc<Ledger>,
     pub clock: Arc<dyn Clock>,
@@ -100,6 +108,9 @@ impl Rest {
         if let Route::DeviceSide(what) = route {
             return Err(Error::NotSimulated(what.into()).into());
         }
+        if let (&Method::GET, Route::Validation(name)) = (&head.method, &route) {
+            return Ok(self.validate(name, head.uri.query())?);
+        }
         let who = self.authorize(head, &segments.join("/"), &route)?;
         let served = self.dispatch(head, body, route).await;
         served.map_err(|error| Failure {
@@ -137,6 +148,7 @@ impl Rest {
             (&Method::DELETE, Route::Identity(named)) => self.delete(&named, &head.headers).await,
             (&Method::GET, Route::Modules(device)) => self.modules(&device),
             (&Method::POST, Route::Bulk) => self.bulk(body).await,
+            (&Method::POST, Route::RegenerateKeys) => self.regenerate_keys(body).await,
             (&Method::POST, Route::Query) => self.query(&head.headers, body).await,
             (&Method::GET, Route::Twin(named)) => self.read_twin(&named),
             (&Method::PATCH, Route::Twin(named)) => {
@@ -155,8 +167,13 @@ impl Rest {
                 self.ca_certificates(method, &route, &head.headers, body)
                     .await
             }
+            (&Method::POST, Route::CreateJob) => self.create_job(body).await,
+            (&Method::GET, Route::Jobs) => self.list_jobs(),
+            (&Method::GET, Route::Job(id)) => self.read_job(&id),
+            (&Method::DELETE, Route::Job(id)) => self.cancel_job(&id).await,
             (&Method::GET, Route::Events) => self.events(query).await,
             (&Method::GET, Route::Refusals) => self.refusals(query),
+            (&Method::GET, Route::EventSubscriptions) => self.event_subscriptions(),
             (_, Route::NotSimulated(what) | Route::DeviceSide(what)) => {
                 Err(Error::NotSimulated(what.into()))
             }
@@ -178,7 +195,7 @@ impl Rest {
         let refusal = match &failure.refusal {
             Some(refusal) => Refusal::clone(refusal),
             None => {
-                let answer = Answer::Http(code.status(), code.name().into());
+                let answer = Answer::Http(error.status(), code.name().into());
                 Refusal::new(error.kind(), answer, error.sentence())
             }
         };

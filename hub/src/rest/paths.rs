@@ -16,6 +16,8 @@ pub enum Route {
     Devices,
     /// `/devices`, many written at once
     Bulk,
+    /// `/devices/keys/regenerate`
+    RegenerateKeys,
     /// `/devices/query`, asked; read it is a device of that name.
     Query,
     /// `/devices/{id}`, `/devices/{id}/modules/{id}`
@@ -30,10 +32,20 @@ pub enum Route {
     ServiceStatistics,
     /// `/azimuth/certificates`: of this simulator; Azure's are in its management plane.
     CaCertificates(CaRoute),
+    /// `/jobs/create`: an import or export.
+    CreateJob,
+    /// `/jobs`
+    Jobs,
+    /// `/jobs/{id}`
+    Job(String),
     /// `/azimuth/events`: of this simulator, not of Azure.
     Events,
     /// `/azimuth/refusals`: of this simulator, not of Azure.
     Refusals,
+    /// `/azimuth/eventSubscriptions`: of this simulator, not of Azure.
+    EventSubscriptions,
+    /// `/azimuth/eventSubscriptions/{name}/validate`: opened by hand with the code that a webhook was sent.
+    Validation(String),
     /// A path of Azure's that a service asks and this hub does not serve.
     NotSimulated(&'static str),
     /// … that a device asks, with a token that is no policy's.
@@ -70,7 +82,7 @@ impl Route {
             ["devices", _] | ["devices", _, "modules", _] => Self::Identity(Named::of(segments)),
             ["devices", _, "modules"] => Self::Modules(Named::of(segments).device),
             ["devices", _, "modules", ..] => Self::DeviceSide("what an edge runtime asks"),
-            ["devices", "keys", "regenerate"] => Self::NotSimulated("key regeneration"),
+            ["devices", "keys", "regenerate"] => Self::RegenerateKeys,
             ["devices", _, "commands"] => Self::NotSimulated("cloud-to-device messages"),
             ["devices", _, "applyconfigurationcontent"] => Self::NotSimulated("configurations"),
             ["devices", _, "messages", "events"] => Self::DeviceSide("telemetry over HTTPS"),
@@ -86,7 +98,10 @@ impl Route {
             ["statistics", "service"] => Self::ServiceStatistics,
             ["twins", _] | ["twins", _, "modules", _] => Self::Twin(Named::of(segments)),
             ["twins", ..] => Self::NotSimulated("direct methods"),
-            ["jobs", ..] => Self::NotSimulated("jobs"),
+            ["jobs"] => Self::Jobs,
+            ["jobs", "create"] if method == Method::POST => Self::CreateJob,
+            ["jobs", "v2", ..] => Self::NotSimulated("scheduled jobs"),
+            ["jobs", _] => Self::Job(segments.get(1).cloned().unwrap_or_default()),
             ["configurations", ..] => Self::NotSimulated("configurations"),
             ["digitaltwins", ..] => Self::NotSimulated("digital twins"),
             ["messages", ..] => Self::NotSimulated("cloud-to-device messages"),
@@ -100,6 +115,8 @@ impl Route {
             }
             ["azimuth", "events"] => Self::Events,
             ["azimuth", "refusals"] => Self::Refusals,
+            ["azimuth", "eventsubscriptions"] => Self::EventSubscriptions,
+            ["azimuth", "eventsubscriptions", name, "validate"] => Self::Validation(name.into()),
             _ => Self::Unknown,
         }
     }
@@ -116,13 +133,19 @@ impl Route {
             | Self::Modules(_)
             | Self::DeviceStatistics
             | Self::ServiceStatistics => READ,
-            Self::Bulk => HubRights::RegistryWrite,
             Self::CaCertificates(_) if method == Method::GET => READ,
             Self::CaCertificates(_) => HubRights::RegistryWrite,
-            Self::Twin(_) | Self::Query | Self::Events | Self::Refusals => {
-                HubRights::ServiceConnect
+            Self::Job(_) if *method == Method::DELETE => HubRights::RegistryWrite,
+            Self::Jobs | Self::Job(_) => READ,
+            Self::Bulk | Self::CreateJob | Self::RegenerateKeys => HubRights::RegistryWrite,
+            Self::Twin(_)
+            | Self::Query
+            | Self::Events
+            | Self::Refusals
+            | Self::EventSubscriptions => HubRights::ServiceConnect,
+            Self::Validation(_) | Self::NotSimulated(_) | Self::DeviceSide(_) | Self::Unknown => {
+                HubRights::default()
             }
-            Self::NotSimulated(_) | Self::DeviceSide(_) | Self::Unknown => HubRights::default(),
         }
     }
 
@@ -130,7 +153,11 @@ impl Route {
     pub fn is_azures(&self) -> bool {
         !matches!(
             self,
-            Self::CaCertificates(_) | Self::Events | Self::Refusals
+            Self::CaCertificates(_)
+                | Self::Events
+                | Self::Refusals
+                | Self::EventSubscriptions
+                | Self::Validation(_)
         )
     }
 }
@@ -163,4 +190,49 @@ pub fn parameter(query: Option<&str>, name: &str) -> Option<String> {
             .then_some(value)
     })?;
     Some(percent::decode(value).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn paths_fall_apart_as_azures() {
+        let vectors = include_str!("../../tests/vectors/service.json");
+        let vectors: serde_json::Value = serde_json::from_str(vectors).unwrap();
+        for case in vectors["paths"].as_array().unwrap() {
+            let raw = case["raw"].as_str().unwrap();
+            // Words are compared in any case where a route is made of them.
+            let found = segments(raw).join("/").to_lowercase();
+            let wanted = case["segments"].as_array().unwrap().iter();
+            let wanted: Vec<_> = wanted.map(|one| one.as_str().unwrap()).collect();
+            assert_eq!(found, wanted.join("/").to_lowercase(), "{raw}");
+        }
+    }
+
+    #[test]
+    fn a_module_is_named_below_its_device_alone() {
+        let named = |module: Option<&str>| Named {
+            device: "D".into(),
+            module: module.map(Into::into),
+        };
+        for (path, route) in [
+            ("/devices/D", Route::Identity(named(None))),
+            ("/Devices/D/Modules/M", Route::Identity(named(Some("M")))),
+            ("/devices/D/modules/", Route::Modules("D".into())),
+            (
+                "/twins/D/modules/%24edgeHub",
+                Route::Twin(named(Some("$edgeHub"))),
+            ),
+            (
+                "/devices%2FD%2Fmodules%2FM",
+                Route::Identity(named(Some("M"))),
+            ),
+            ("/devices/keys/regenerate", Route::RegenerateKeys),
+            ("/devices/D/commands/M", Route::Unknown),
+        ] {
+            assert_eq!(Route::of(&Method::GET, &segments(path)), route, "{path}");
+        }
+    }
 }

@@ -22,15 +22,12 @@ impl Rest {
         let (Some(meter), Some(operation)) = (&self.meter, operation(&head.method, route)) else {
             return Ok(());
         };
-        let standard = matches!(
-            operation,
-            Operation::TwinRead | Operation::TwinUpdate | Operation::Job
-        );
-        if standard && meter.plan().is_basic() {
+        let twin = matches!(operation, Operation::TwinRead | Operation::TwinUpdate);
+        if twin && meter.plan().is_basic() {
             return Err(Error::NotInTier);
         }
         let wait = meter.take(operation, PATIENCE, self.clock.now())?;
-        if matches!(operation, Operation::TwinRead | Operation::TwinUpdate) {
+        if twin {
             let length = header(&head.headers, &CONTENT_LENGTH);
             let length = length.and_then(|length| length.parse().ok());
             meter.message(length.unwrap_or_default(), self.clock.utc())?;
@@ -45,9 +42,11 @@ impl Rest {
 /// What a request counts as; nothing where no rate is known.
 fn operation(method: &Method, route: &Route) -> Option<Operation> {
     match route {
-        Route::Devices | Route::Bulk | Route::Identity(_) | Route::Modules(_) => {
-            Some(Operation::IdentityRegistry)
-        }
+        Route::Devices
+        | Route::Bulk
+        | Route::Identity(_)
+        | Route::Modules(_)
+        | Route::RegenerateKeys => Some(Operation::IdentityRegistry),
         Route::Query => Some(Operation::Query),
         Route::Twin(_) if method == Method::GET => Some(Operation::TwinRead),
         Route::Twin(_) => Some(Operation::TwinUpdate),

@@ -1,23 +1,27 @@
 //! The one thread of a hub: what it opens, what runs on it, and in which order it ends.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use azimuth_broker::{Behind, FrontDoor, FrontDoorConfig, Ledger, Presence, RegionalDelay};
 use azimuth_clock::Clock;
 use azimuth_storage::Store;
+use azimuth_webhook::Webhooks;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::Rules;
 use crate::ca_certificates::CaCertificates;
-use crate::config::HubConfig;
+use crate::config::{ConnectionStateReports, HubConfig};
 use crate::device::DeviceDoor;
 use crate::error::Error;
 use crate::event::store::EventStore;
 use crate::event::{Appender, Cut, Log};
+use crate::event_grid::{self, Post, PostOffice};
+use crate::job::{JobConfig, Jobs};
+use crate::notification::{Notifier, NotifierConfig};
 use crate::policies::Policies;
-use crate::quota::Meter;
+use crate::quota::{Meter, Plan};
 use crate::registry::Registry;
 use crate::rest::{self, Rest};
 
@@ -52,6 +56,7 @@ impl Foundation {
 pub struct Opened {
     pub policies: Policies,
     pub registry: Arc<Registry>,
+    pub jobs: Arc<Jobs>,
     pub cuts: Vec<Cut>,
     pub mqtt: Vec<SocketAddr>,
     pub https: Vec<SocketAddr>,
@@ -87,11 +92,11 @@ async fn serve(
     ready: &mpsc::SyncSender<Result<Opened, Error>>,
 ) {
     let opened = open(config, foundation, clock, &stopping).await;
-    let (front_door, registry) = match opened {
+    let (front_door, registry, jobs) = match opened {
         Ok((front_door, opened)) => {
-            let registry = opened.registry.clone();
+            let (registry, jobs) = (opened.registry.clone(), opened.jobs.clone());
             drop(ready.send(Ok(opened)));
-            (front_door, registry)
+            (front_door, registry, jobs)
         }
         Err(error) => return drop(ready.send(Err(error))),
     };
@@ -103,6 +108,7 @@ async fn serve(
         }
     }
     front_door.close().await;
+    jobs.idle().await;
     registry.live().write_down();
 }
 
@@ -123,11 +129,20 @@ pub async fn open(
     let lanes = u8::try_from(partitions).map_err(|_| Error::Partitions(partitions))?;
     let policies = Policies::open(config.keys, &config.name, &*store).await?;
     let ca_certificates = Arc::new(CaCertificates::open(store.clone())?);
-    let mut registry = Registry::open(&config.name, store, clock.clone())?;
-    if let Some(plan) = config.plan {
-        registry.allow(plan.devices());
-    }
-    let registry = Arc::new(registry);
+    let ledger = Arc::new(Ledger::new(&config.name));
+    let posts = posts(&config, &store, &clock, &ledger).await?;
+    let notifier = NotifierConfig {
+        hub: config.name.clone(),
+        sources: config.notifications,
+        posts,
+        partitions,
+        snapshots: config.connection_state == ConnectionStateReports::Faithful,
+    };
+    let notifier = Arc::new(Notifier::open(notifier, store.clone(), clock.clone()).await?);
+    let found_at = found_at(&config.host_names);
+    let registry = Registry::open(&config.name, store.clone(), clock.clone())?;
+    let most = config.plan.map_or(u64::MAX, Plan::devices);
+    let registry = Arc::new(registry.telling(notifier.clone()).allowing(most));
     let meter = config.plan.map(|plan| Arc::new(Meter::new(plan)));
     let rules = Arc::new(Rules {
         host_names: config.host_names,
@@ -135,23 +150,43 @@ pub async fn open(
         clock_skew: config.clock_skew,
     });
     let presence = Arc::new(Presence::new());
-    let ledger = Arc::new(Ledger::new(&config.name));
+    let jobs = Jobs::new(
+        JobConfig {
+            name: config.name.clone(),
+            folder: config.job_folder,
+            roots_pem: config.roots_pem,
+        },
+        store,
+        registry.clone(),
+        presence.clone(),
+        clock.clone(),
+        stopping.clone(),
+    );
+    jobs.recover().await?;
+    let jobs = Arc::new(jobs);
     let backend = DeviceDoor {
         rules: rules.clone(),
         registry: registry.clone(),
         ca_certificates: ca_certificates.clone(),
+        notifier: notifier.clone(),
         ledger: ledger.clone(),
         clock: clock.clone(),
         meter: meter.clone(),
         partitions: lanes,
         sas_grace: config.sas_grace,
         longest_silence: config.longest_silence,
+        lost_after: match config.connection_state {
+            ConnectionStateReports::Immediate => Duration::ZERO,
+            ConnectionStateReports::Faithful => NOTICED_AFTER,
+        },
     };
     let rest = Rest {
         rules,
         registry: registry.clone(),
         ca_certificates,
+        notifier: notifier.clone(),
         log,
+        jobs: jobs.clone(),
         presence: presence.clone(),
         ledger: ledger.clone(),
         clock: clock.clone(),
@@ -180,15 +215,52 @@ pub async fn open(
         limits: config.limits,
     };
     let front_door = FrontDoor::open(front_door, behind).await?;
+    let port = front_door.https().first().map_or(443, SocketAddr::port);
+    tokio::spawn(notifier.run(format!("https://{found_at}:{port}"), stopping.clone()));
     let opened = Opened {
         policies,
         registry,
+        jobs,
         cuts,
         mqtt: front_door.mqtt().to_vec(),
         https: front_door.https().to_vec(),
         unbound: front_door.unbound().iter().map(copied).collect(),
     };
     Ok((front_door, opened))
+}
+
+/// The subscriptions that are configured; what waited for others is forgotten.
+async fn posts(
+    config: &HubConfig,
+    store: &Arc<dyn Store>,
+    clock: &Arc<dyn Clock>,
+    ledger: &Arc<Ledger>,
+) -> Result<Vec<Arc<Post>>, Error> {
+    let subscriptions = &config.event_subscriptions;
+    let names: Vec<_> = subscriptions.iter().map(|one| one.name.as_str()).collect();
+    event_grid::forget_others(&**store, &names).await?;
+    let office = PostOffice {
+        topic: event_grid::topic(&config.name),
+        store: store.clone(),
+        clock: clock.clone(),
+        ledger: ledger.clone(),
+        webhooks: Arc::new(Webhooks::new(&config.roots_pem, PATIENCE)),
+    };
+    let posts = subscriptions.iter().map(|subscription| {
+        let post = Post::open(subscription.clone(), office.clone())?;
+        Ok(Arc::new(post))
+    });
+    posts.collect()
+}
+
+/// An address where there is one, for names of Azure's need not be known here.
+fn found_at(host_names: &[String]) -> String {
+    let address = host_names.iter().find_map(|name| name.parse().ok());
+    match address {
+        Some(IpAddr::V4(address)) => address.to_string(),
+        Some(IpAddr::V6(address)) => format!("[{address}]"),
+        None => host_names.first().cloned().unwrap_or_default(),
+    }
 }
 
 /// An `io::Error` cannot be cloned; its kind and number can.
@@ -202,5 +274,11 @@ fn copied((address, error): &(SocketAddr, std::io::Error)) -> (SocketAddr, std::
 
 /// Clients that follow the event log share these.
 const READER_THREADS: usize = 2;
+
+/// How long Azure waits for the answer of a webhook.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long Azure may take to notice that a connection is lost.
+const NOTICED_AFTER: Duration = Duration::from_secs(300);
 
 const WRITE_DOWN_EVERY: Duration = Duration::from_secs(3);

@@ -41,7 +41,11 @@ impl Section {
         kind.check_size(&values)?;
         let mark = mark(kind, Timestamp::NEVER, version);
         let stamps = match &given.metadata {
-            Some(metadata) => Stamps::brought(metadata, &values, mark),
+            Some(metadata) => {
+                let unwritten = values.is_empty() && metadata.get("$lastUpdatedVersion").is_none();
+                let version = mark.version.filter(|_| !unwritten);
+                Stamps::brought(metadata, &values, Mark { version, ..mark })
+            }
             None => Stamps::all(&values, mark),
         };
         Ok(Self {

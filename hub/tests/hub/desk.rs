@@ -1,6 +1,8 @@
 //! A hub in memory whose doors are called directly.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::body::Body;
@@ -13,6 +15,8 @@ use azimuth_hub::auth::Rules;
 use azimuth_hub::ca_certificates::CaCertificates;
 use azimuth_hub::device::{DeviceDoor, Principal};
 use azimuth_hub::event::{Appender, Log, LogConfig};
+use azimuth_hub::job::{JobConfig, Jobs};
+use azimuth_hub::notification::{Notifier, NotifierConfig, Sources};
 use azimuth_hub::policies::Policies;
 use azimuth_hub::quota::{Meter, Plan};
 use azimuth_hub::registry::Registry;
@@ -34,11 +38,13 @@ pub struct Desk {
     pub registry: Arc<Registry>,
     pub ledger: Arc<Ledger>,
     pub door: DeviceDoor,
+    pub notifier: Arc<Notifier>,
     pub appender: Appender,
+    pub jobs: Arc<Jobs>,
     pub stopping: CancellationToken,
     policies: Policies,
     router: axum::Router,
-    _folder: Folder,
+    folder: Folder,
 }
 
 pub struct Reply {
@@ -58,8 +64,46 @@ impl Desk {
 
     /// With what a tier allows.
     pub fn planned(store: Arc<dyn azimuth_storage::Store>, plan: Option<Plan>) -> Self {
+        Self::with(store, plan, |_, _, _| NotifierConfig {
+            hub: "hub1".into(),
+            sources: Sources::new(),
+            posts: Vec::new(),
+            partitions: 4,
+            snapshots: false,
+        })
+    }
+
+    /// A hub that tells what happens.
+    pub fn telling(
+        store: Arc<dyn azimuth_storage::Store>,
+        told: impl FnOnce(
+            &Arc<dyn azimuth_storage::Store>,
+            &Arc<ManualClock>,
+            &Arc<Ledger>,
+        ) -> NotifierConfig,
+    ) -> Self {
+        Self::with(store, None, told)
+    }
+
+    fn with(
+        store: Arc<dyn azimuth_storage::Store>,
+        plan: Option<Plan>,
+        told: impl FnOnce(
+            &Arc<dyn azimuth_storage::Store>,
+            &Arc<ManualClock>,
+            &Arc<Ledger>,
+        ) -> NotifierConfig,
+    ) -> Self {
         let meter = plan.map(|plan| Arc::new(Meter::new(plan)));
         let clock = Arc::new(ManualClock::at(UNIX_EPOCH + Duration::from_secs(START)));
+        let ledger = Arc::new(Ledger::new("hub1"));
+        let config = told(&store, &clock, &ledger);
+        let opening = pin!(Notifier::open(config, store.clone(), clock.clone()));
+        // A store in memory makes nobody wait.
+        let Poll::Ready(notifier) = opening.poll(&mut Context::from_waker(Waker::noop())) else {
+            panic!("the store is not in memory");
+        };
+        let notifier = Arc::new(notifier.unwrap());
         let folder = Folder::new();
         let config = LogConfig::default();
         let (appender, log, _) = Log::open(&folder.0, config, clock.utc()).unwrap();
@@ -69,18 +113,32 @@ impl Desk {
             policies: policies.clone(),
             clock_skew: Duration::from_secs(300),
         });
-        let mut registry = Registry::open("hub1", store.clone(), clock.clone()).unwrap();
-        registry.allow(plan.map_or(u64::MAX, Plan::devices));
-        let registry = Arc::new(registry);
+        let registry = Registry::open("hub1", store.clone(), clock.clone()).unwrap();
+        let registry = registry.telling(notifier.clone());
+        let registry = Arc::new(registry.allowing(plan.map_or(u64::MAX, Plan::devices)));
         let ca_certificates = Arc::new(CaCertificates::open(store.clone()).unwrap());
-        let ledger = Arc::new(Ledger::new("hub1"));
         let stopping = CancellationToken::new();
+        let presence = Arc::new(Presence::new());
+        let jobs = Arc::new(Jobs::new(
+            JobConfig {
+                name: "hub1".into(),
+                folder: folder.0.join("jobs"),
+                roots_pem: authority_pem(),
+            },
+            store.clone(),
+            registry.clone(),
+            presence.clone(),
+            clock.clone(),
+            stopping.clone(),
+        ));
         let router = router(Rest {
             rules: rules.clone(),
             registry: registry.clone(),
             ca_certificates: ca_certificates.clone(),
+            notifier: notifier.clone(),
             log,
-            presence: Arc::new(Presence::new()),
+            jobs: jobs.clone(),
+            presence,
             ledger: ledger.clone(),
             clock: clock.clone(),
             meter: meter.clone(),
@@ -90,12 +148,14 @@ impl Desk {
             rules,
             registry: registry.clone(),
             ca_certificates,
+            notifier: notifier.clone(),
             ledger: ledger.clone(),
             clock: clock.clone(),
             meter,
             partitions: 4,
             sas_grace: Duration::from_secs(300),
             longest_silence: Duration::from_secs(1767),
+            lost_after: Duration::ZERO,
         };
         Self {
             clock,
@@ -103,12 +163,19 @@ impl Desk {
             registry,
             ledger,
             door,
+            notifier,
             appender,
+            jobs,
             stopping,
             policies,
             router,
-            _folder: folder,
+            folder,
         }
+    }
+
+    /// Where jobs find `file:` containers.
+    pub fn job_folder(&self) -> std::path::PathBuf {
+        self.folder.0.join("jobs")
     }
 
     pub fn now(&self) -> SystemTime {
@@ -141,11 +208,22 @@ impl Desk {
         headers: &[(&str, String)],
         body: &str,
     ) -> Reply {
+        self.send(method, path, headers, Body::from(body.to_owned()))
+            .await
+    }
+
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, String)],
+        body: Body,
+    ) -> Reply {
         let mut request = Request::builder().method(method).uri(path);
         for (name, value) in headers {
             request = request.header(*name, value);
         }
-        let mut request = request.body(Body::from(body.to_owned())).unwrap();
+        let mut request = request.body(body).unwrap();
         request.extensions_mut().insert(peer());
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (head, body) = response.into_parts();
@@ -277,6 +355,17 @@ pub fn peer() -> Arc<Peer> {
         server_name: Some(HOST.into()),
         certificates: Vec::new(),
     })
+}
+
+/// Of an authority that all tests of a run share.
+fn authority_pem() -> String {
+    static PEM: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+    let made = PEM.get_or_init(|| {
+        let folder = Folder::new();
+        let authority = azimuth_certs::Authority::load_or_create(&folder.0, SystemTime::now());
+        authority.unwrap().certificate_pem().into()
+    });
+    made.clone()
 }
 
 /// A folder that goes when the test does.

@@ -324,6 +324,15 @@ async fn a_device_and_its_module_are_on_the_line_side_by_side() {
             .subscribe(who, filter, azimuth_broker::QoS::AtMostOnce);
         assert!(granted.is_err(), "{filter}");
     }
+    let own = "devices/d/modules/m/messages/devicebound/#";
+    let told = desk.door.unsubscribe(&module, "devices/d/#").err().unwrap();
+    assert!(told.sentence.contains(own), "{}", told.sentence);
+    for filter in [own, "devices/d/modules/m/#", "devices/d/modules/m/inputs/#"] {
+        let granted = desk
+            .door
+            .subscribe(&module, filter, azimuth_broker::QoS::AtMostOnce);
+        assert!(granted.is_ok(), "{filter}");
+    }
 }
 
 #[tokio::test]
@@ -365,6 +374,33 @@ async fn who_may_not_sign_in_as_a_module_is_told_why() {
     .await;
     let refusal = desk.connect(hello("d/m")).await.err().unwrap();
     assert_eq!(refusal.kind, "disabled-device");
+}
+
+#[tokio::test]
+async fn who_was_shut_out_while_it_connected_does_not_stay() {
+    let desk = Desk::new();
+    for (device, path, method, body) in [
+        ("a", "/devices/a", Method::PUT, r#"{"status":"disabled"}"#),
+        ("b", "/devices/b", Method::DELETE, ""),
+        ("c", "/devices/c/modules/m", Method::DELETE, ""),
+    ] {
+        desk.make(device).await;
+        desk.make_module(device, "m").await;
+        let name = format!("{device}/m");
+        let module = desk.connect(hello(&name)).await.unwrap().principal;
+        let reply = desk
+            .ask(method, &format!("{path}{VERSION}"), Some("*"), body)
+            .await;
+        assert!(reply.status < 300);
+        if device == "c" {
+            // One of the name that was made since is another.
+            desk.clock.advance(std::time::Duration::from_secs(1));
+            desk.make_module("c", "m").await;
+        }
+        let line = Line::unconnected();
+        desk.door.arrived(&module, &line);
+        assert!(line.closing().is_some(), "{name}");
+    }
 }
 
 #[tokio::test]

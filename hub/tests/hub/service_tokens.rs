@@ -87,6 +87,22 @@ async fn each_route_asks_for_its_right() {
         (
             Method::GET,
             "/jobs",
+            "registryRead registryReadWrite iothubowner",
+        ),
+        (
+            Method::GET,
+            "/jobs/j",
+            "registryRead registryReadWrite iothubowner",
+        ),
+        (Method::DELETE, "/jobs/j", "registryReadWrite iothubowner"),
+        (
+            Method::POST,
+            "/jobs/create",
+            "registryReadWrite iothubowner",
+        ),
+        (
+            Method::GET,
+            "/jobs/v2/j",
             "registryRead registryReadWrite iothubowner service device",
         ),
         (Method::GET, "/twins/d", "service iothubowner"),

@@ -94,31 +94,12 @@ impl BulkError {
 impl BulkItem {
     /// Reads one element of the array.
     pub fn parse(element: &Value) -> Result<Self, InvalidItem> {
-        let Value::Object(members) = element else {
-            return Err(InvalidItem {
-                id: String::new(),
-                module: None,
-                why: expected("an element", "an object").into(),
-            });
-        };
-        let members = Members(members);
-        let text = |name| members.value(name).and_then(Value::as_str);
-        Self::read(&members).map_err(|why| InvalidItem {
-            id: text("id").unwrap_or_default().chars().take(128).collect(),
-            module: text("moduleId").map(|id| id.chars().take(128).collect()),
-            why,
-        })
+        element_of(element, Self::read)
     }
 
     fn read(members: &Members<'_>) -> Result<Self, WhyInvalid> {
-        let id = members.filled("id")?;
-        let id = id.ok_or_else(|| expected("id", "the id of a device"))?;
-        let module = members.filled("moduleId")?.map(str::parse).transpose()?;
         Ok(Self {
-            name: Identity {
-                device: id.parse()?,
-                module,
-            },
+            name: name(members)?,
             mode: mode(members.filled("importMode")?)?,
             etag: etag(members.filled("eTag")?),
             twin_etag: etag(members.filled("twinETag")?),
@@ -130,6 +111,41 @@ impl BulkItem {
             twin: TwinBody::of(members)?,
         })
     }
+}
+
+/// Whom an element is about, where that is all it says.
+pub(super) fn target(element: &Value) -> Result<Identity, InvalidItem> {
+    element_of(element, name)
+}
+
+fn element_of<T>(
+    element: &Value,
+    read: impl Fn(&Members<'_>) -> Result<T, WhyInvalid>,
+) -> Result<T, InvalidItem> {
+    let Value::Object(members) = element else {
+        return Err(InvalidItem {
+            id: String::new(),
+            module: None,
+            why: expected("an element", "an object").into(),
+        });
+    };
+    let members = Members(members);
+    let text = |name| members.value(name).and_then(Value::as_str);
+    read(&members).map_err(|why| InvalidItem {
+        id: text("id").unwrap_or_default().chars().take(128).collect(),
+        module: text("moduleId").map(|id| id.chars().take(128).collect()),
+        why,
+    })
+}
+
+fn name(members: &Members<'_>) -> Result<Identity, WhyInvalid> {
+    let id = members.filled("id")?;
+    let id = id.ok_or_else(|| expected("id", "the id of a device"))?;
+    let module = members.filled("moduleId")?.map(str::parse).transpose()?;
+    Ok(Identity {
+        device: id.parse()?,
+        module,
+    })
 }
 
 fn mode(text: Option<&str>) -> Result<ImportMode, InvalidBody> {

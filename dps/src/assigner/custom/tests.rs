@@ -12,7 +12,7 @@ use super::*;
 use crate::assigner::tests::{Works, hubs};
 use crate::enrollment::Entry;
 use crate::stub_hub::{SOON, StubHub, Trust};
-use crate::webhooks::Webhooks;
+use azimuth_webhook::Webhooks;
 
 /// A webhook that answers what the test says and keeps what it was sent.
 struct StubWebhook {
@@ -309,13 +309,13 @@ async fn a_webhook_behind_tls_needs_a_certificate_of_ours_or_of_the_systems_auth
         let url = url.clone();
         async move {
             webhooks
-                .ask(&url, Bytes::new(), Duration::from_secs(1))
+                .ask(Question::json(&url, Bytes::new()), Duration::from_secs(1))
                 .await
         }
     };
     // It knows nothing of webhooks, and says so.
-    assert_eq!(ask(&trust).await.unwrap().0, 401);
-    let error = ask(&Trust::new()).await.unwrap_err();
+    assert_eq!(ask(&trust).await.unwrap().status, 401);
+    let error = ask(&Trust::new()).await.unwrap_err().to_string();
     assert!(error.contains("certificate"), "{error}");
     assert!(!error.contains("secret"));
 }

@@ -74,8 +74,11 @@ impl Serialize for System<'_> {
         if let Some(module_id) = event.module_id {
             map.serialize_entry("iothub-connection-module-id", module_id)?;
         }
-        map.serialize_entry("iothub-connection-auth-method", event.auth_method)?;
-        map.serialize_entry("iothub-connection-auth-generation-id", event.generation_id)?;
+        // A notification is of nobody who signed in.
+        if !event.auth_method.is_empty() {
+            map.serialize_entry("iothub-connection-auth-method", event.auth_method)?;
+            map.serialize_entry("iothub-connection-auth-generation-id", event.generation_id)?;
+        }
         map.serialize_entry("iothub-enqueuedtime", &self.enqueued)?;
         map.serialize_entry("iothub-message-source", event.source)?;
         map.end()

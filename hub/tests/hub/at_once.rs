@@ -1,0 +1,161 @@
+//! Many writers of the registry at once: nothing is lost, and what is counted is what is there.
+
+use std::sync::Arc;
+
+use axum::http::Method;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use crate::desk::{Desk, VERSION};
+
+/// Reads, changes and writes on condition, until the write holds; hands out how often another was faster.
+async fn add_one(desk: &Desk, path: &str) -> usize {
+    let mut lost = 0;
+    loop {
+        let read = desk.get(path).await.json().await;
+        let before: u64 = read["statusReason"]
+            .as_str()
+            .unwrap_or("0")
+            .parse()
+            .unwrap();
+        let etag = format!("\"{}\"", read["etag"].as_str().unwrap());
+        let body = json!({ "statusReason": (before + 1).to_string() }).to_string();
+        let reply = desk
+            .ask(Method::PUT, &format!("{path}{VERSION}"), Some(&etag), &body)
+            .await;
+        match reply.status {
+            200 => return lost,
+            412 => lost += 1,
+            other => panic!("{other}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_update_on_condition_never_overwrites_another() {
+    let desk = Arc::new(Desk::new());
+    desk.make("d").await;
+    let mut tasks = JoinSet::new();
+    for _ in 0..8 {
+        let desk = desk.clone();
+        tasks.spawn(async move {
+            for _ in 0..10 {
+                add_one(&desk, "/devices/d").await;
+            }
+        });
+    }
+    tasks.join_all().await;
+    let etag = |device: &Value| azimuth_wire::etag::counter_of(device["etag"].as_str().unwrap());
+    let device = desk.read("d").await;
+    assert_eq!(device["statusReason"], "80");
+    assert!(etag(&device).is_some());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn statistics_are_exact_whoever_writes_what() {
+    let desk = Arc::new(Desk::new());
+    let mut tasks = JoinSet::new();
+    for writer in 0..8_u32 {
+        let desk = desk.clone();
+        // All write the same few devices, each in its own order.
+        tasks.spawn(async move {
+            for step in 0..60_u32 {
+                let path = format!("/devices/d{}{VERSION}", (writer * 7 + step * 3) % 5);
+                let disabled = r#"{"status":"disabled"}"#;
+                let edge = r#"{"capabilities":{"iotEdge":true}}"#;
+                let module = path.replace('?', "/modules/m?");
+                let (method, path, if_match, body) = match (writer + step) % 7 {
+                    0 | 1 => (Method::PUT, path, None, "{}"),
+                    2 => (Method::PUT, path, Some("*"), disabled),
+                    3 => (Method::PUT, path, Some("*"), "{}"),
+                    4 => (Method::DELETE, path, Some("*"), ""),
+                    5 => (Method::PUT, module, None, "{}"),
+                    _ => (Method::PUT, path, None, edge),
+                };
+                let status = desk.ask(method, &path, if_match, body).await.status;
+                assert!(status < 500, "{status}");
+            }
+        });
+    }
+    tasks.join_all().await;
+    let list = desk.get("/devices").await.json().await;
+    let list = list.as_array().unwrap();
+    let disabled = list
+        .iter()
+        .filter(|device| device["status"] == "disabled")
+        .count();
+    let expected = json!({ "totalDeviceCount": list.len(), "disabledDeviceCount": disabled,
+        "enabledDeviceCount": list.len() - disabled });
+    assert_eq!(desk.get("/statistics/devices").await.json().await, expected);
+    let again = Desk::over(desk.store.clone());
+    assert_eq!(
+        again.get("/statistics/devices").await.json().await,
+        expected
+    );
+    // No module outlived its device, and their number beside it is right.
+    let rooms = |room| desk.store.scan(room, "", None, 1000).unwrap().documents;
+    let mut modules = std::collections::BTreeMap::<String, u64>::new();
+    for (key, _) in rooms("module") {
+        let device = key.name().split('/').next().unwrap();
+        *modules.entry(device.to_owned()).or_default() += 1;
+    }
+    let counted = rooms("modules-of").into_iter();
+    let counted = counted.map(|(key, document)| {
+        (
+            key.name().to_owned(),
+            serde_json::from_slice(&document.body).unwrap(),
+        )
+    });
+    assert_eq!(
+        counted.collect::<std::collections::BTreeMap<String, u64>>(),
+        modules
+    );
+    let ids: Vec<_> = list
+        .iter()
+        .map(|device| device["deviceId"].as_str().unwrap())
+        .collect();
+    assert!(modules.keys().all(|device| ids.contains(&device.as_str())));
+}
+
+#[tokio::test]
+async fn pages_hold_every_identity_once_with_its_own_twin() {
+    use azimuth_hub::registry::Collection;
+    let desk = Desk::new();
+    for number in 0..23 {
+        let device = format!("d{number}");
+        desk.make(&device).await;
+        desk.make_module(&device, "m").await;
+        if number % 3 == 0 {
+            let path = format!("/twins/{device}{VERSION}");
+            let tags = json!({ "tags": { "n": device } }).to_string();
+            desk.ask(Method::PATCH, &path, None, &tags).await;
+        }
+    }
+    for (collection, limit) in [
+        (Collection::Devices, 4),
+        (Collection::Devices, 100),
+        (Collection::Modules, 5),
+    ] {
+        let mut after = None;
+        let mut seen = Vec::new();
+        loop {
+            let page = desk
+                .registry
+                .page(collection, after.as_ref(), limit)
+                .unwrap();
+            for pair in &page.pairs {
+                let twin = desk.registry.twin_of(pair).unwrap();
+                let name = pair.identity.name();
+                assert_eq!(twin, desk.registry.twin(&name).unwrap());
+                assert_eq!(name.module.is_some(), collection == Collection::Modules);
+                seen.push(name.to_string());
+            }
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!(seen.len(), 23);
+        assert!(seen.is_sorted());
+    }
+}
