@@ -4,22 +4,22 @@ use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
+use azimuth_wire::SymmetricKey;
 use azimuth_wire::connection_string::ConnectionString;
-use azimuth_wire::{SymmetricKey, sas};
 use serde::Deserialize;
 use tokio::process::Command;
-use tokio::task::JoinSet;
 
-use crate::credentials::{Credentials, bench_key, device_id, far_expiry};
+use crate::credentials::{Credentials, bench_key, far_expiry};
+use crate::crowd::each;
 use crate::lab::{DPS_ADDRESS, HUB_ADDRESS, Lab};
 use crate::line::{Target, Tls};
 use crate::office::Office;
 use crate::process::Process;
 use crate::server::{Dps, Server, connector};
+use crate::service::Service;
 
 const HUB: &str = "bench-hub";
 
@@ -91,6 +91,50 @@ impl Connect {
 pub async fn empty_hub(lab: &Lab) -> anyhow::Result<Server> {
     let data = lab.fresh_folder("azimuth-data")?;
     start_hub(lab, &data).await
+}
+
+/// The same, and where its folder is.
+pub async fn empty_hub_with_data(lab: &Lab) -> anyhow::Result<(Server, PathBuf)> {
+    let data = lab.fresh_folder("azimuth-data")?;
+    Ok((start_hub(lab, &data).await?, data))
+}
+
+/// A hub over a folder with so many identities and their twins, and where that is. Filled once, over the wire;
+/// too large to be copied for each run.
+pub async fn hub_holding(lab: &Lab, identities: usize) -> anyhow::Result<(Server, PathBuf)> {
+    let data = lab.folder.join(format!("azimuth-holding-{identities}"));
+    if !data.exists() {
+        let making = lab.fresh_folder("azimuth-making")?;
+        let hub = start_hub(lab, &making).await?;
+        let (began, service) = (tokio::time::Instant::now(), service(&making)?);
+        let create = move |hundred: usize| {
+            let service = service.clone();
+            async move { service.create_hundred(hundred * Service::BULK).await }
+        };
+        each(0..identities / Service::BULK, 16, create).await?;
+        eprintln!(
+            "{identities} identities with twins made in {:.0} s, {:.0} MiB of memory at their end",
+            began.elapsed().as_secs_f64(),
+            hub.processes[0].resident_kib()? / 1024.0
+        );
+        hub.stop().await?;
+        fs::rename(making, &data)?;
+    }
+    Ok((start_hub(lab, &data).await?, data))
+}
+
+/// The REST API of the hub that serves over this folder.
+pub fn service(data: &Path) -> anyhow::Result<Service> {
+    let connect = Connect::load(data)?;
+    let (hub, owner) = connect.hub()?;
+    ensure!(
+        hub.address.is_loopback(),
+        "{} is not a loopback address",
+        hub.address
+    );
+    let ca = fs::read_to_string(&connect.ca_file)?;
+    let address = SocketAddr::new(hub.address, connect.https_port);
+    Service::new(address, &ca, &owner)
 }
 
 /// A hub over a copy of a folder that holds every device of the plan.
@@ -188,9 +232,8 @@ async fn template(lab: &Lab) -> anyhow::Result<PathBuf> {
     }
     let making = lab.fresh_folder("azimuth-making")?;
     let (process, _) = start(lab, &making, &["hub", HUB]).await?;
-    let connect = Connect::load(&making)?;
     let began = tokio::time::Instant::now();
-    put_devices(&connect, lab.plan.devices()).await?;
+    put_devices(&service(&making)?, lab.plan.devices()).await?;
     eprintln!(
         "{} identities made in {:.1} s",
         lab.plan.devices(),
@@ -202,74 +245,13 @@ async fn template(lab: &Lab) -> anyhow::Result<PathBuf> {
 }
 
 /// `PUT /devices/{id}` for each, signed as iothubowner.
-async fn put_devices(connect: &Connect, count: usize) -> anyhow::Result<()> {
-    let (hub, owner) = connect.hub()?;
-    ensure!(
-        hub.address.is_loopback(),
-        "{} is not a loopback address",
-        hub.address
-    );
-    let key = owner
-        .key
-        .as_ref()
-        .context("the connection string of the hub holds no key")?;
-    let token = sas::sign(
-        &owner.host_name,
-        key,
-        far_expiry(),
-        owner.key_name.as_deref(),
-    );
-    let ca = fs::read_to_string(&connect.ca_file)?;
-    let client = reqwest::Client::builder()
-        .tls_backend_preconfigured(azimuth_certs::client_config(Some(&ca))?)
-        .no_proxy()
-        .timeout(Duration::from_secs(10))
-        .build()?;
-    let base = format!("https://{}:{}/devices", hub.address, connect.https_port);
-    let next = Arc::new(AtomicUsize::new(0));
-    let mut workers = JoinSet::new();
-    for _ in 0..64 {
-        let (client, base, token, next) =
-            (client.clone(), base.clone(), token.clone(), next.clone());
-        workers.spawn(async move {
-            loop {
-                let device = next.fetch_add(1, Ordering::Relaxed);
-                if device >= count {
-                    return anyhow::Ok(());
-                }
-                put_device(&client, &base, &token, &device_id(device)).await?;
-            }
-        });
-    }
-    while let Some(worker) = workers.join_next().await {
-        worker??;
-    }
-    Ok(())
-}
-
-async fn put_device(
-    client: &reqwest::Client,
-    base: &str,
-    token: &str,
-    id: &str,
-) -> anyhow::Result<()> {
-    let key = bench_key();
-    let keys = serde_json::json!({ "primaryKey": key.reveal(), "secondaryKey": key.reveal() });
-    let authentication = serde_json::json!({ "type": "sas", "symmetricKey": keys });
-    let body = serde_json::json!({ "deviceId": id, "status": "enabled", "authentication": authentication });
-    let url = format!("{base}/{id}?api-version=2021-04-12");
-    let request = client
-        .put(url)
-        .header("Authorization", token)
-        .header("Content-Type", "application/json");
-    let answer = request.body(body.to_string()).send().await?;
-    let status = answer.status();
-    if !status.is_success() {
-        bail!(
-            "PUT /devices/{id} was answered {status}: {}",
-            answer.text().await.unwrap_or_default()
-        );
-    }
+async fn put_devices(service: &Service, count: usize) -> anyhow::Result<()> {
+    let service = service.clone();
+    let put = move |device| {
+        let service = service.clone();
+        async move { service.create(device).await }
+    };
+    each(0..count, 64, put).await?;
     Ok(())
 }
 

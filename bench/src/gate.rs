@@ -87,8 +87,8 @@ const fn goal(
 
 use Bound::{Least, LeastTimesMosquitto, Most, MostTimesMosquitto};
 use Scenario::{
-    Connect, Enrollments, Intruders, Monitor, Paced, Registration, RoundTrip, Scale, StartUp,
-    Telemetry,
+    Connect, Enrollments, Import, Intruders, Monitor, Paced, Query, Registration, Registry,
+    RoundTrip, Scale, StartUp, Storm, Telemetry,
 };
 
 /// Every row, in the order of the report.
@@ -129,6 +129,25 @@ pub const GOALS: &[Goal] = &[
     goal("Registration while all are listed, p99", Enrollments, "listed_p99_ms", "ms", None, None),
     goal("A page of 100 enrollments, p99", Enrollments, "page_p99_ms", "ms", None, None),
     goal("Start-up beside 200,000 stored, to Ready", Enrollments, "stored_ready_ms", "ms", None, None),
+    goal("A request that looks at no identity, CPU of the hub", Registry, "request_cpu_ms_each", "ms each", None, None),
+    goal("Identities created one at a time, 64 clients", Registry, "create_per_s", "/s", None, None),
+    goal("… CPU of the hub, in such requests", Registry, "create_in_requests", "×", Some(Most(3.0)), None),
+    goal("Identities with twins created in bulk", Registry, "bulk_identities_per_s", "/s", Some(Least(5_000.0)), None),
+    goal("… CPU of the hub for each, in such requests", Registry, "bulk_in_requests", "×", Some(Most(2.0)), None),
+    goal("Identities read", Registry, "read_per_s", "/s", None, None),
+    goal("… CPU of the hub, in such requests", Registry, "read_in_requests", "×", Some(Most(1.5)), None),
+    goal("1,000,000 identities with twins, start-up to Ready", Registry, "full_ready_ms", "ms", Some(Most(10_000.0)), None),
+    goal("… memory after the start", Registry, "full_resident_mib", "MiB", Some(Most(3_072.0)), None),
+    goal("… memory once all were read", Registry, "full_read_resident_mib", "MiB", Some(Most(3_072.0)), None),
+    goal("A scan of 100,000 twins that few pass, p50", Query, "scan_p50_ms", "ms", Some(Most(1_000.0)), None),
+    goal("… its CPU", Query, "scan_cpu_ms", "ms", None, None),
+    goal("100,000 twins in 50 groups", Query, "groups_ms", "ms", Some(Most(2_000.0)), None),
+    goal("A look-up by id, p50", Query, "look_up_p50_ms", "ms", Some(Most(2.0)), None),
+    goal("A ping of a device on the line, p99", Query, "ping_calm_p99_ms", "ms", None, None),
+    goal("… while twins are scanned", Query, "ping_scanned_p99_ms", "ms", Some(Most(50.0)), None),
+    goal("Connects beside 1,000,000 identities, CPU × beside those that connect", Storm, "cpu_ratio", "×", Some(Most(1.25)), None),
+    goal("… p99 beside those alone", Storm, "few_p99_ms", "ms", None, None),
+    goal("… p99 beside 1,000,000", Storm, "full_p99_ms", "ms", None, None),
     goal("Provisioned, connected and subscribed", Registration, "cold_starts_per_s", "/s", Some(Least(1_000.0)), Some(Least(1_430.0))),
     goal("Connect p99 beside intruders, × undisturbed", Intruders, "p99_ratio", "×", Some(Most(2.0)), Some(Most(1.2))),
     goal("Message CPU beside a crowd, × 500 devices", Scale, "message_ratio", "×", Some(Most(1.5)), Some(Most(1.15))),
@@ -137,6 +156,11 @@ pub const GOALS: &[Goal] = &[
     goal("Start-up, fresh data, to the first CONNACK", StartUp, "fresh_connack_ms", "ms", None, None),
     goal("Start-up, existing data, to Ready", StartUp, "existing_ready_ms", "ms", Some(Most(300.0)), None),
     goal("Start-up, existing data, to the first CONNACK", StartUp, "existing_connack_ms", "ms", None, None),
+    goal("100,000 identities imported", Import, "import_per_s", "/s", None, None),
+    goal("… CPU of the hub", Import, "import_cpu_ms_each", "ms each", None, None),
+    goal("… memory it grows by", Import, "resident_growth_mib", "MiB", None, None),
+    goal("… exported", Import, "export_per_s", "/s", None, None),
+    goal("PUBACK p99 beside the import", Import, "beside_p99_ms", "ms", None, None),
     goal("Monitor with 100,000 devices, memory", Monitor, "resident_kib", "KiB", Some(Most(97_656.0)), Some(Most(48_828.0))),
     goal("… of it a device", Monitor, "bytes_each", "bytes", None, None),
     goal("Monitor, CPU for heartbeats", Monitor, "cpu_s_per_100k", "s per 100,000", None, None),

@@ -19,6 +19,7 @@ mod report;
 mod round_trip;
 mod scenario;
 mod server;
+mod service;
 mod storm;
 mod stub_hub;
 mod telemetry;

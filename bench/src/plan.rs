@@ -27,12 +27,17 @@ pub struct Plan {
     pub patience: Duration,
     /// Enrollments, and registrations, that a store holds.
     pub stored: usize,
+    /// Identities with twins that a hub holds, and those that are queried.
+    pub identities: usize,
+    pub twins: usize,
     /// Idle devices of the scale scenario, and the connects timed beside them.
     pub crowd: usize,
     pub crowd_connects: usize,
     /// Silent clients, and as many that stop in the middle of CONNECT; connects timed beside them.
     pub intruders: usize,
     pub intruded_connects: usize,
+    /// Identities of one import.
+    pub imported: usize,
     /// Devices whose heartbeats are watched.
     pub watched: usize,
     /// Settling time before memory is read.
@@ -56,10 +61,13 @@ impl Plan {
             patient: 300,
             patience: Duration::from_millis(200),
             stored: 200_000,
+            identities: 1_000_000,
+            twins: 100_000,
             crowd: 15_000,
             crowd_connects: 2_000,
             intruders: 200,
             intruded_connects: 2_000,
+            imported: 100_000,
             watched: 100_000,
             settle: Duration::from_secs(2),
         }
@@ -79,10 +87,13 @@ impl Plan {
             hasty: 10,
             patient: 20,
             stored: 500,
+            identities: 2_000,
+            twins: 1_000,
             crowd: 500,
             crowd_connects: 100,
             intruders: 20,
             intruded_connects: 100,
+            imported: 2_000,
             watched: 2_000,
             settle: Duration::from_millis(500),
             ..Self::full()

@@ -4,8 +4,11 @@ import subprocess
 import time
 
 import pytest
-from azure.iot.device import IoTHubDeviceClient, Message
+import requests
+from azure.iot.device import IoTHubDeviceClient, IoTHubModuleClient, Message
 from azure.iot.hub import IoTHubRegistryManager
+from azure.iot.hub.protocol.models import ExportImportDevice
+from azure.iot.hub.sastoken import SasToken
 from conftest import BINARY, eventually
 from msrest.exceptions import HttpOperationError
 from wire import Device
@@ -40,6 +43,65 @@ def test_create_get_list_disable_delete(registry):
         registry.get_device("registry-1")
     assert gone.value.response.status_code == 404
     assert gone.value.response.headers["iothub-errorcode"] == "DeviceNotFound"
+
+
+def test_times_and_reasons_move_with_what_they_are_about(registry, device):
+    keys = device.primary_key, device.secondary_key
+    made = registry.get_device(device.id)
+    never = made.status_updated_time
+    assert (never.year, made.status_reason, made.last_activity_time) == (1, None, never)
+    assert made.connection_state_updated_time == never
+    longest = "é" * 128
+    kept = registry.update_device_with_sas(device.id, made.etag, *keys, "enabled", status_reason=longest)
+    assert (kept.status_reason, kept.status_updated_time) == (longest, never)
+    with pytest.raises(HttpOperationError) as refused:
+        registry.update_device_with_sas(device.id, kept.etag, *keys, "enabled", status_reason="x" * 129)
+    assert refused.value.response.status_code == 400
+    assert refused.value.response.headers["iothub-errorcode"] == "ArgumentInvalid"
+    disabled = registry.update_device_with_sas(device.id, kept.etag, *keys, "disabled")
+    assert disabled.status_updated_time > never and disabled.status_reason is None
+    again = registry.update_device_with_sas(device.id, disabled.etag, *keys, "disabled", status_reason="still")
+    assert again.status_updated_time == disabled.status_updated_time
+    assert registry.get_twin(device.id).status_update_time == again.status_updated_time
+    assert again.generation_id == made.generation_id
+
+
+def test_a_list_has_as_many_as_it_is_asked_for(registry):
+    ids = [f"top-{number}" for number in range(12)]
+    devices = [ExportImportDevice(id=one, import_mode="create", status="enabled") for one in ids]
+    assert registry.bulk_create_or_update_devices(devices).is_successful
+    assert len(registry.get_devices(5)) == 5
+    assert {device.device_id for device in registry.get_devices()} >= set(ids)
+    gone = [ExportImportDevice(id=one, import_mode="delete") for one in ids]
+    assert registry.bulk_create_or_update_devices(gone).is_successful
+
+
+@pytest.mark.parametrize("module", [None, "m"])
+def test_renewed_keys_let_in_and_old_ones_do_not(simulator, registry, device, module):
+    """What `az iot hub device-identity renew-key` sends; the SDK has no call for it."""
+    if module:
+        registry.create_module_with_sas(device.id, module, "", device.primary_key, device.secondary_key)
+    string = dict(part.split("=", 1) for part in simulator.hub()["connection_string"].split(";"))
+    authorization = str(SasToken(string["HostName"], string["SharedAccessKey"], string["SharedAccessKeyName"]))
+    target = {"id": device.id} | ({"moduleId": module} if module else {})
+    answer = requests.post(f"https://{string['HostName']}/devices/keys/regenerate?api-version=2024-03-31",
+                           headers={"Authorization": authorization},
+                           json={"policyKey": "primaryKey", "devices": [target]}, timeout=10)
+    assert answer.status_code == 200
+    rotated, = answer.json()["rotatedKeys"]
+    assert rotated["secondaryKey"] == device.secondary_key and rotated["primaryKey"] != device.primary_key
+    kind = IoTHubModuleClient if module else IoTHubDeviceClient
+    for key, enters in [(device.primary_key, False), (rotated["primaryKey"], True), (device.secondary_key, True)]:
+        who = f"DeviceId={device.id}" + (f";ModuleId={module}" if module else "")
+        client = kind.create_from_connection_string(
+            f"HostName={device.hub};{who};SharedAccessKey={key}", server_verification_cert=simulator.ca_pem,
+            connection_retry=False)
+        if enters:
+            client.connect()
+        else:
+            with pytest.raises(Exception):
+                client.connect()
+        client.shutdown()
 
 
 def test_a_wrong_policy_key_is_answered_with_401(simulator):

@@ -198,7 +198,7 @@ impl Post {
             event_types: types.map(|kind| kind.name()).collect(),
             state: phase.name(),
             why,
-            queued: state.queue.len(),
+            queued: state.queue.count(),
             delivered: state.delivered,
             dead_lettered: state.dead_lettered,
             dropped: state.dropped,
@@ -208,7 +208,7 @@ impl Post {
 
     /// Shakes hands and delivers, until it is dropped. `address` is `https://` and where this hub is found.
     pub async fn work(&self, address: &str) {
-        let mut kept_valid = false;
+        let (mut kept_valid, mut abandoned) = (false, false);
         loop {
             let now = self.office.clock.utc();
             let (step, next) = {
@@ -225,7 +225,9 @@ impl Post {
                     continue;
                 }
                 (Step::Rest, _) => {
-                    self.abandon().await;
+                    if !std::mem::replace(&mut abandoned, true) {
+                        self.abandon().await;
+                    }
                     None
                 }
                 (_, Next::GiveUp(number, reason)) => {

@@ -80,7 +80,7 @@ impl Queue {
         }
     }
 
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.waiting.len()
     }
 
@@ -106,7 +106,7 @@ impl Queue {
     /// What stays in the queue until it is removed or has failed: ask once for each thing done.
     pub fn next(&self, now: SystemTime) -> Next {
         if let Some(oldest) = self.oldest()
-            && self.len() > Self::MOST
+            && self.count() > Self::MOST
         {
             return Next::GiveUp(oldest, Reason::QueueFull);
         }

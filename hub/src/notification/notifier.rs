@@ -184,15 +184,15 @@ impl Notifier {
 
     /// A write is committed, with the changes of these announcements.
     pub async fn committed(&self, announcements: Vec<Announcement>) {
-        let mut logged = false;
+        let mut logged = Vec::new();
         for announcement in announcements {
-            logged |= announcement.logged;
+            logged.extend(announcement.logged.then_some(announcement.number));
             for (post, waiting) in announcement.posts {
                 post.added(announcement.number, waiting);
             }
         }
-        if logged {
-            self.outbox.handed_on().await;
+        if !logged.is_empty() {
+            self.outbox.handed_on(logged).await;
         }
     }
 

@@ -19,8 +19,18 @@ pub struct Outbox {
     store: Arc<dyn Store>,
     partitions: u16,
     bell: Notify,
-    /// `None` when it is emptied no more.
-    waiting: Mutex<Option<Vec<oneshot::Sender<()>>>>,
+    round: Mutex<Round>,
+}
+
+/// How far it is emptied.
+#[derive(Default)]
+struct Round {
+    /// It is emptied no more.
+    ended: bool,
+    /// Dropped, those who wait go on.
+    waiting: Vec<oneshot::Sender<()>>,
+    /// On their way to the log, and here until they are stored.
+    under_way: Vec<Key>,
 }
 
 impl Outbox {
@@ -32,25 +42,26 @@ impl Outbox {
             store,
             partitions,
             bell,
-            waiting: Mutex::new(Some(Vec::new())),
+            round: Mutex::default(),
         }
     }
 
     /// The change that leaves a notification here.
     pub fn leave(number: Number, envelope: Vec<u8>) -> Change {
-        Change::put(
-            Key::new(ROOM, &number.to_string()),
-            Expect::Absent,
-            envelope,
-        )
+        Change::put(key(number), Expect::Absent, envelope)
     }
 
-    /// Waits until what is committed is on its way to the log, so that nothing that comes later comes before it.
-    pub async fn handed_on(&self) {
+    /// Waits until these, which are committed, are on their way to the log: nothing that comes later comes before them.
+    pub async fn handed_on(&self, numbers: Vec<Number>) {
         let (done, handed_on) = oneshot::channel();
-        match &mut *self.waiting.lock() {
-            Some(waiting) => waiting.push(done),
-            None => return,
+        {
+            let mut round = self.round.lock();
+            let is_gone = |key: &Key| matches!(self.store.get(key), Ok(None));
+            let mut keys = numbers.into_iter().map(key);
+            if round.ended || keys.all(|key| round.under_way.contains(&key) || is_gone(&key)) {
+                return;
+            }
+            round.waiting.push(done);
         }
         self.bell.notify_one();
         // An error says that it is done too.
@@ -79,8 +90,12 @@ impl Outbox {
     }
 
     async fn round(&self, lanes: &dyn Lanes) -> Result<(), String> {
-        // Whoever waits by now committed before what follows is read. Dropped, they go on.
-        let mut waiting = self.waiting.lock().as_mut().map(std::mem::take);
+        // Whoever waits by now committed before what follows is read.
+        let mut waiting = {
+            let mut round = self.round.lock();
+            round.under_way.clear();
+            std::mem::take(&mut round.waiting)
+        };
         let told = |error: azimuth_storage::Error| error.to_string();
         let mut after = None;
         loop {
@@ -91,22 +106,26 @@ impl Outbox {
             if page.documents.is_empty() {
                 return Ok(());
             }
-            let (gone, bodies): (Vec<_>, Vec<_>) = page
-                .documents
-                .into_iter()
-                .map(|(key, document)| (Change::delete(key, Expect::Anything), document.body))
+            let documents = page.documents.into_iter();
+            let (keys, bodies): (Vec<_>, Vec<_>) = documents
+                .map(|(key, document)| (key, document.body))
                 .unzip();
             let envelopes = bodies.into_iter().filter_map(|envelope| {
                 let lane = Event::decode(&envelope).map(|event| self.lane(event.device_id));
                 Some((lane.ok()?, envelope))
             });
             let stored = lanes.put(envelopes.collect());
+            self.round.lock().under_way.clone_from(&keys);
             after = page.next;
             if after.is_none() {
-                drop(waiting.take());
+                waiting.clear();
             }
             stored.await?;
-            self.store.commit(gone).await.map_err(told)?;
+            let gone = keys
+                .into_iter()
+                .map(|key| Change::delete(key, Expect::Anything));
+            self.store.commit(gone.collect()).await.map_err(told)?;
+            self.round.lock().under_way.clear();
             if after.is_none() {
                 return Ok(());
             }
@@ -119,8 +138,14 @@ struct End<'a>(&'a Outbox);
 
 impl Drop for End<'_> {
     fn drop(&mut self) {
-        *self.0.waiting.lock() = None;
+        let mut round = self.0.round.lock();
+        round.ended = true;
+        round.waiting.clear();
     }
+}
+
+fn key(number: Number) -> Key {
+    Key::new(ROOM, &number.to_string())
 }
 
 const ROOM: &str = "notification-outbox";

@@ -23,8 +23,13 @@ impl Wanted {
         Self::Members(BTreeMap::new())
     }
 
-    pub fn is_nothing(&self) -> bool {
-        matches!(self, Self::Members(members) if members.is_empty())
+    /// The members that are wanted by name.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let members = match self {
+            Self::Whole => None,
+            Self::Members(members) => Some(members.keys()),
+        };
+        members.into_iter().flatten().map(String::as_str)
     }
 
     /// Wants what is at the end of a path as well. Of an array all is wanted.

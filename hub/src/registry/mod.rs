@@ -5,6 +5,7 @@
 mod bulk;
 mod identity;
 mod live;
+mod members;
 mod modules;
 mod page;
 mod rows;

@@ -10,7 +10,7 @@ use azimuth_wire::registry::Capabilities;
 use azimuth_wire::twin;
 use serde_json::{Map, Value};
 
-use super::{DEVICES, Identity, Liveness, MODULES, Registry, twins};
+use super::{DEVICES, Identity, Liveness, MODULES, Registry, members, twins};
 use crate::error::Error;
 use crate::query::{Collection, Keys, Limits, Part, Query, Wanted};
 use crate::twin::{Twin, TwinPart};
@@ -27,7 +27,8 @@ pub struct Rows {
 
 /// What must be read of a document for its filter and its columns.
 struct LookedAt {
-    nothing: bool,
+    /// Names of the document's own members.
+    members: Vec<String>,
     live: bool,
     twin: Option<TwinPart>,
 }
@@ -119,11 +120,7 @@ impl Rows {
     }
 
     fn judge(&self, key: &Key, document: &Document, part: &mut Part) -> Result<(), Error> {
-        let nothing = Value::Object(Map::new());
-        let looked_at = match self.looked_at.nothing {
-            true => nothing,
-            false => serde_json::to_value(self.part_of_twin(document)?)?,
-        };
+        let looked_at = self.looked_at(document)?;
         if !self.query.passes(&looked_at) {
             return Ok(());
         }
@@ -143,20 +140,37 @@ impl Rows {
         shown(&identity, &twin, self.liveness(&identity)?)
     }
 
-    fn part_of_twin(&self, document: &Document) -> Result<twin::Twin, Error> {
+    /// The members that the query looks at, and nothing else.
+    fn looked_at(&self, document: &Document) -> Result<Value, Error> {
+        let mut shown = Map::new();
+        if self.looked_at.members.is_empty() {
+            return Ok(Value::Object(shown));
+        }
         let identity: Identity = serde_json::from_slice(&document.body)?;
-        let stored = match &self.looked_at.twin {
-            Some(part) => {
-                let stored = self.snapshot.get(&twins::twin_key(&identity.name()))?;
-                stored.map(|stored| part.read(&stored.body)).transpose()?
-            }
-            None => None,
-        };
         let live = match self.looked_at.live {
             true => self.liveness(&identity)?,
             false => Liveness::default(),
         };
-        shown(&identity, &twins::own(&identity, stored), live)
+        for name in &self.looked_at.members {
+            let member = members::of_identity(&identity, live, name);
+            member.map(|member| shown.insert(name.clone(), member));
+        }
+        if let Some(part) = &self.looked_at.twin {
+            let stored = self.snapshot.get(&twins::twin_key(&identity.name()))?;
+            let own = match stored {
+                Some(stored) => part.show(&stored.body, &identity.generation_id, &mut shown)?,
+                None => false,
+            };
+            if !own {
+                let first = self::shown(&identity, &twins::own(&identity, None), live)?;
+                let mut first = serde_json::to_value(first)?;
+                for name in TwinPart::MEMBERS {
+                    let member = first.get_mut(name).map(Value::take);
+                    member.map(|member| shown.insert(name.into(), member));
+                }
+            }
+        }
+        Ok(Value::Object(shown))
     }
 
     fn liveness(&self, identity: &Identity) -> Result<Liveness, Error> {
@@ -177,9 +191,9 @@ impl LookedAt {
     fn new(wanted: &Wanted) -> Self {
         let any = |names: &[&str]| names.iter().any(|name| wanted.of(name).is_some());
         Self {
-            nothing: wanted.is_nothing(),
+            members: wanted.names().map(ToOwned::to_owned).collect(),
             live: any(&["connectionState", "lastActivityTime"]),
-            twin: any(&["etag", "version", "tags", "properties"]).then(|| TwinPart::new(wanted)),
+            twin: any(&TwinPart::MEMBERS).then(|| TwinPart::new(wanted)),
         }
     }
 }

@@ -276,7 +276,7 @@ fn no_twin(name: &Name) -> Error {
     Error::DeviceNotFound(name.to_string())
 }
 
-fn thumbprints(authentication: &Authentication) -> Thumbprints {
+pub(super) fn thumbprints(authentication: &Authentication) -> Thumbprints {
     match authentication {
         Authentication::SelfSigned { primary, secondary } => Thumbprints {
             primary_thumbprint: primary.clone(),

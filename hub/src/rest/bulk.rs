@@ -38,8 +38,11 @@ impl Rest {
                 Err(invalid) => errors.push((place, refused(invalid))),
             }
         }
+        // Devices begin in the order of the request, and their notifications have it.
+        let mut devices: Vec<_> = devices.into_values().collect();
+        devices.sort_by_key(|items| items.first().map(|(place, _)| *place));
         // On tasks of their own: all are on their way at once, and end also where the client has left.
-        let under_way = devices.into_values().map(|items| {
+        let under_way = devices.into_iter().map(|items| {
             let (registry, presence) = (Arc::clone(&self.registry), Arc::clone(&self.presence));
             tokio::spawn(async move {
                 let mut errors = Vec::new();

@@ -1,52 +1,101 @@
 //! Reading no more of a stored twin than somebody will look at. Pure.
+//!
+//! Of many twins only few members are looked at, and making a whole one costs ten times as much.
 
 use std::collections::BTreeMap;
 
-use super::Twin;
+use azimuth_wire::etag;
+use serde_json::{Map, Value};
+
 use crate::query::Wanted;
 
 /// The members of stored twins that are read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TwinPart(Wanted);
 
+const SECTIONS: [&str; 2] = ["desired", "reported"];
+
 impl TwinPart {
-    /// What is wanted is said in the members of a twin as services see it.
+    /// The members of a twin as services see it that stand in a stored one.
+    pub const MEMBERS: [&str; 4] = ["etag", "version", "tags", "properties"];
+
+    /// What is wanted is said in these members.
     pub fn new(wanted: &Wanted) -> Self {
-        let properties = wanted.of("properties");
-        let section = |name| section(properties.and_then(|properties| properties.of(name)));
-        let always = ["generationId", "writes", "version"];
-        let mut members: BTreeMap<String, Wanted> = always
-            .map(|name| (name.to_owned(), Wanted::Whole))
-            .into_iter()
-            .collect();
-        members.insert("desired".into(), section("desired"));
-        members.insert("reported".into(), section("reported"));
+        let mut members = BTreeMap::from([("generationId".to_owned(), Wanted::Whole)]);
+        for (shown, stored) in [("etag", "writes"), ("version", "version")] {
+            if wanted.of(shown).is_some() {
+                members.insert(stored.into(), Wanted::Whole);
+            }
+        }
         if let Some(tags) = wanted.of("tags") {
             members.insert("tags".into(), tags.clone());
+        }
+        let properties = wanted.of("properties");
+        for name in SECTIONS {
+            let section = properties.and_then(|properties| properties.of(name));
+            members.extend(section.map(|wanted| (name.to_owned(), self::section(wanted))));
         }
         Self(Wanted::Members(members))
     }
 
-    /// The twin, empty where it is not read.
-    pub fn read(&self, json: &[u8]) -> Result<Twin, serde_json::Error> {
-        serde_json::from_value(self.0.read(json)?)
+    /// Adds the wanted members; false where the twin is that of another generation.
+    pub fn show(
+        &self,
+        json: &[u8],
+        generation_id: &str,
+        shown: &mut Map<String, Value>,
+    ) -> Result<bool, serde_json::Error> {
+        let Value::Object(mut stored) = self.0.read(json)? else {
+            return Ok(false);
+        };
+        if stored.get("generationId").and_then(Value::as_str) != Some(generation_id) {
+            return Ok(false);
+        }
+        if let Some(writes) = stored.get("writes").and_then(Value::as_u64) {
+            shown.insert("etag".into(), etag::of_twin(writes).into());
+        }
+        let mut add = |name: &str, value| shown.insert(name.into(), value);
+        stored
+            .remove("version")
+            .map(|version| add("version", version));
+        let tags = stored.remove("tags");
+        // Without any the member is not there.
+        let tags = tags.filter(|tags| tags.as_object().is_some_and(|tags| !tags.is_empty()));
+        tags.map(|tags| add("tags", tags));
+        let sections = SECTIONS.iter().filter_map(|name| {
+            let section = stored.remove(*name)?;
+            Some(((*name).to_owned(), show_section(section)))
+        });
+        let properties: Map<_, _> = sections.collect();
+        if !properties.is_empty() {
+            add("properties", Value::Object(properties));
+        }
+        Ok(true)
     }
 }
 
 /// Stamps are read all or not at all.
-fn section(wanted: Option<&Wanted>) -> Wanted {
-    let mut members = BTreeMap::from([("version".to_owned(), Wanted::Whole)]);
-    match wanted {
-        Some(Wanted::Whole) => return Wanted::Whole,
-        Some(Wanted::Members(values)) => {
-            if values.contains_key("$metadata") {
-                members.insert("stamps".into(), Wanted::Whole);
-            }
-            members.insert("values".into(), Wanted::Members(values.clone()));
+fn section(wanted: &Wanted) -> Wanted {
+    let Wanted::Members(values) = wanted else {
+        return Wanted::Whole;
+    };
+    let mut members = BTreeMap::from([("values".to_owned(), wanted.clone())]);
+    for (shown, stored) in [("$version", "version"), ("$metadata", "stamps")] {
+        if values.contains_key(shown) {
+            members.insert(stored.into(), Wanted::Whole);
         }
-        None => {}
     }
     Wanted::Members(members)
+}
+
+fn show_section(mut section: Value) -> Value {
+    let mut shown = section["values"].take();
+    for (name, stored) in [("$version", "version"), ("$metadata", "stamps")] {
+        if let (Some(members), Some(value)) = (shown.as_object_mut(), section.get_mut(stored)) {
+            members.insert(name.into(), value.take());
+        }
+    }
+    shown
 }
 
 #[cfg(test)]
@@ -54,8 +103,9 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use azimuth_wire::time::Timestamp;
     use azimuth_wire::twin::TwinBody;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
+    use super::super::Twin;
     use super::*;
     use crate::query::Query;
 
@@ -99,10 +149,11 @@ mod tests {
             "properties.desired.n",
         ] {
             let query = Query::parse(&format!("SELECT {path} AS it FROM devices")).unwrap();
-            let part = TwinPart::new(&query.wanted()).read(&stored).unwrap();
-            assert_eq!(part.generation_id, "7");
-            let (part, whole) = (shown(&part), &whole);
-            assert_eq!(query.row(&part), query.row(whole), "{path}");
+            let part = TwinPart::new(&query.wanted());
+            let mut few = Map::new();
+            assert!(part.show(&stored, "7", &mut few).unwrap());
+            assert_eq!(query.row(&Value::Object(few)), query.row(&whole), "{path}");
+            assert!(!part.show(&stored, "8", &mut Map::new()).unwrap());
         }
     }
 }

@@ -11,9 +11,7 @@ use super::stamps::{Mark, Stamps, without_nulls};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Section {
     pub version: u64,
-    #[serde(default)]
     pub values: Map<String, Value>,
-    #[serde(default)]
     stamps: Stamps,
 }
 

@@ -3,10 +3,54 @@
 use std::sync::Arc;
 
 use axum::http::Method;
+use azimuth_storage::{Change, Committed, Document, Key, Page, Snapshot, Store};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::desk::{Desk, VERSION};
+
+/// A store where others come between what a writer read and what it commits.
+struct Crowded(Arc<dyn Store>);
+
+impl Store for Crowded {
+    fn get(&self, key: &Key) -> Result<Option<Document>, azimuth_storage::Error> {
+        self.0.get(key)
+    }
+
+    fn scan(
+        &self,
+        room: &'static str,
+        prefix: &str,
+        after: Option<&Key>,
+        limit: usize,
+    ) -> Result<Page, azimuth_storage::Error> {
+        self.0.scan(room, prefix, after, limit)
+    }
+
+    fn snapshot(&self) -> Result<Box<dyn Snapshot>, azimuth_storage::Error> {
+        self.0.snapshot()
+    }
+
+    fn commit(&self, changes: Vec<Change>) -> Committed {
+        let store = self.0.clone();
+        Box::pin(async move {
+            tokio::task::yield_now().await;
+            store.commit(changes).await
+        })
+    }
+
+    fn commit_lazily(&self, changes: Vec<Change>) {
+        self.0.commit_lazily(changes);
+    }
+
+    fn close(&self) {
+        self.0.close();
+    }
+}
+
+fn crowded() -> Arc<Desk> {
+    Arc::new(Desk::over(Arc::new(Crowded(azimuth_storage::memory()))))
+}
 
 /// Reads, changes and writes on condition, until the write holds; hands out how often another was faster.
 async fn add_one(desk: &Desk, path: &str) -> usize {
@@ -31,9 +75,9 @@ async fn add_one(desk: &Desk, path: &str) -> usize {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[tokio::test]
 async fn an_update_on_condition_never_overwrites_another() {
-    let desk = Arc::new(Desk::new());
+    let desk = crowded();
     desk.make("d").await;
     let mut tasks = JoinSet::new();
     for _ in 0..8 {
@@ -51,9 +95,9 @@ async fn an_update_on_condition_never_overwrites_another() {
     assert!(etag(&device).is_some());
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[tokio::test]
 async fn statistics_are_exact_whoever_writes_what() {
-    let desk = Arc::new(Desk::new());
+    let desk = crowded();
     let mut tasks = JoinSet::new();
     for writer in 0..8_u32 {
         let desk = desk.clone();
@@ -115,6 +159,52 @@ async fn statistics_are_exact_whoever_writes_what() {
         .map(|device| device["deviceId"].as_str().unwrap())
         .collect();
     assert!(modules.keys().all(|device| ids.contains(&device.as_str())));
+}
+
+/// Both have read before either is stored: what one found is not what it writes beside.
+#[tokio::test]
+async fn a_module_is_never_left_without_its_device() {
+    for module_first in [true, false] {
+        let desk = crowded();
+        desk.make("d").await;
+        let ask = |method: Method, path: String, if_match: Option<&'static str>| {
+            let desk = desk.clone();
+            tokio::spawn(async move { desk.ask(method, &path, if_match, "{}").await.status })
+        };
+        let make = || ask(Method::PUT, format!("/devices/d/modules/m{VERSION}"), None);
+        let delete = || ask(Method::DELETE, format!("/devices/d{VERSION}"), Some("*"));
+        let (made, deleted) = match module_first {
+            true => (make(), delete()),
+            false => {
+                let deleted = delete();
+                (make(), deleted)
+            }
+        };
+        let (made, deleted) = (made.await.unwrap(), deleted.await.unwrap());
+        assert_eq!(deleted, 204);
+        assert!([200, 404].contains(&made), "{made}");
+        for room in ["device", "module", "modules-of"] {
+            let left = desk.store.scan(room, "", None, 10).unwrap().documents;
+            assert!(left.is_empty(), "{room}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn of_many_who_make_modules_at_once_fifty_are_served() {
+    let desk = crowded();
+    desk.make("d").await;
+    let mut tasks = JoinSet::new();
+    for number in 0..60 {
+        let desk = desk.clone();
+        tasks.spawn(async move {
+            let path = format!("/devices/d/modules/m{number}{VERSION}");
+            desk.ask(Method::PUT, &path, None, "{}").await.status
+        });
+    }
+    let answers = tasks.join_all().await;
+    assert_eq!(answers.iter().filter(|status| **status == 200).count(), 50);
+    assert_eq!(answers.iter().filter(|status| **status == 413).count(), 10);
 }
 
 #[tokio::test]

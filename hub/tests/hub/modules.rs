@@ -162,23 +162,6 @@ async fn a_device_has_fifty_modules_at_most() {
 }
 
 #[tokio::test]
-async fn of_many_who_make_modules_at_once_fifty_are_served() {
-    let desk = std::sync::Arc::new(Desk::new());
-    desk.make("d").await;
-    let mut tasks = tokio::task::JoinSet::new();
-    for number in 0..60 {
-        let desk = desk.clone();
-        tasks.spawn(async move {
-            let path = format!("/devices/d/modules/m{number}");
-            put(&desk, &path, None, json!({})).await.0
-        });
-    }
-    let answers = tasks.join_all().await;
-    assert_eq!(answers.iter().filter(|status| **status == 200).count(), 50);
-    assert_eq!(answers.iter().filter(|status| **status == 413).count(), 10);
-}
-
-#[tokio::test]
 async fn reserved_names_and_ids_that_are_none_are_refused() {
     let desk = Desk::new();
     desk.make("d").await;

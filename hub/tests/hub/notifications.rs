@@ -16,10 +16,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::desk::{Desk, START, VERSION, hello, publish};
 
+type Put = (Lane, Vec<u8>);
+
 /// An event log that remembers what it was given.
 #[derive(Clone, Default)]
 struct Taken {
-    envelopes: Arc<Mutex<Vec<(Lane, Vec<u8>)>>>,
+    envelopes: Arc<Mutex<Vec<Put>>>,
     /// It never says that it has stored anything.
     silent: bool,
 }

@@ -474,7 +474,15 @@ async fn modules_are_rows_of_their_own() {
     let mut twin = reply.json().await;
     twin["capabilities"] = json!({ "iotEdge": false });
     let tagged = "SELECT * FROM devices.modules WHERE tags.k = 'v'";
-    assert_eq!(rows(&desk, tagged, "10").await, [twin]);
+    assert_eq!(rows(&desk, tagged, "10").await, [twin.clone()]);
+    let mut paths = Vec::new();
+    collect(&twin, String::new(), &mut paths);
+    for path in paths {
+        let query = format!("SELECT {path} AS it FROM devices.modules WHERE tags.k = 'v'");
+        let column = rows(&desk, &query, "2").await;
+        let expected = twin.pointer(&format!("/{}", path.replace('.', "/")));
+        assert_eq!(column[0].get("it"), expected, "{path}");
+    }
     for (filter, expected) in [
         (
             "deviceId != ''",
