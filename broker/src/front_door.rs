@@ -47,12 +47,20 @@ pub struct FrontDoorConfig {
 pub struct Limits {
     /// From the first byte to the end of the TLS handshake.
     pub handshake_time: Duration,
-    /// From the end of the handshake to a whole CONNECT.
+    /// From the end of the handshake to a whole CONNECT, or to the whole head of a request.
     pub connect_time: Duration,
+    /// From the head of a request to the last byte of its body.
+    pub request_time: Duration,
     /// TLS handshakes under way at once; a further connection waits for its turn.
     pub handshakes: usize,
     /// Connections at once; a further one is closed.
     pub connections: usize,
+    /// … of them for HTTPS, WebSockets aside: whatever those do, devices find a place.
+    pub https_connections: usize,
+    /// Descriptors that sockets may take of those the process has; the rest is for files.
+    pub descriptors: usize,
+    /// Bytes of large request bodies at once.
+    pub body_bytes: usize,
     /// Bytes of an MQTT packet, its topic included.
     pub packet_bytes: usize,
     /// Filters one session may hold.
@@ -66,8 +74,12 @@ impl Default for Limits {
         Self {
             handshake_time: Duration::from_secs(10),
             connect_time: Duration::from_secs(30),
+            request_time: Duration::from_secs(30),
             handshakes: 256,
             connections: 100_000,
+            https_connections: 50_000,
+            descriptors: usize::MAX,
+            body_bytes: 256 << 20,
             packet_bytes: 262_144 + 65_535 + 16,
             subscriptions: 50,
             router_bytes: 2 << 20,
@@ -100,6 +112,9 @@ pub(crate) struct Shared<B> {
     pub intake: Intake,
     pub handshakes: Semaphore,
     pub connections: AtomicUsize,
+    pub https_connections: AtomicUsize,
+    /// Of large request bodies.
+    pub body_bytes: Arc<AtomicUsize>,
     pub tasks: TaskTracker,
     /// No more connections; those that are open come to an end by themselves.
     pub closing: CancellationToken,
@@ -150,6 +165,8 @@ impl<B: Backend> FrontDoor<B> {
             websocket: config.websocket,
             intake: router.intake().clone(),
             connections: AtomicUsize::new(0),
+            https_connections: AtomicUsize::new(0),
+            body_bytes: Arc::default(),
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
         });

@@ -26,6 +26,7 @@ pub mod packet;
 pub mod presence;
 pub mod refusal;
 pub mod region;
+mod request_body;
 mod router;
 pub mod session;
 mod sessions;

@@ -5,7 +5,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rustls::server::Acceptor;
@@ -22,6 +22,9 @@ use crate::stream::Stream;
 
 /// Connections the kernel may hold for us: a fleet reconnects all at once.
 const BACKLOG: i32 = 4096;
+
+/// How long a handshake keeps its turn. What is dear in one happens at its beginning.
+const TURN: Duration = Duration::from_millis(100);
 
 /// Binds a listening socket.
 pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
@@ -61,9 +64,22 @@ where
         let Ok(local) = stream.local_addr() else {
             continue;
         };
-        if shared.connections.fetch_add(1, Ordering::Relaxed) >= shared.limits.connections {
+        // Files of the store and of the event log are opened later on: sockets must leave them room.
+        if descriptor(&stream) >= shared.limits.descriptors {
+            let sentence = "the process has too few file descriptors for more connections; raise the limit of open files";
+            refuse_crowd(&shared, remote, sentence.into(), shared.limits.descriptors);
+            continue;
+        }
+        let most = shared.limits.connections;
+        if shared.connections.fetch_add(1, Ordering::Relaxed) >= most {
             shared.connections.fetch_sub(1, Ordering::Relaxed);
-            refuse_crowd(&shared, remote);
+            let limit = shared.limits.connections;
+            refuse_crowd(
+                &shared,
+                remote,
+                format!("{limit} connections are open already"),
+                limit,
+            );
             continue;
         }
         let _ = stream.set_nodelay(true);
@@ -96,8 +112,28 @@ fn lay<B>(stream: TcpStream, remote: SocketAddr, shared: &Shared<B>) -> Stream {
     Stream::Far(stream)
 }
 
+/// Descriptors are given out from the lowest on: the number of one says how many are taken.
+#[cfg(unix)]
+fn descriptor(stream: &TcpStream) -> usize {
+    use std::os::fd::AsRawFd;
+    usize::try_from(stream.as_raw_fd()).unwrap_or_default()
+}
+
+#[cfg(not(unix))]
+fn descriptor(_: &TcpStream) -> usize {
+    0
+}
+
 /// One of the connections that may be open at once.
-struct Place<'a>(&'a std::sync::atomic::AtomicUsize);
+pub(crate) struct Place<'a>(&'a AtomicUsize);
+
+impl<'a> Place<'a> {
+    pub fn take(taken: &'a AtomicUsize, most: usize) -> Option<Self> {
+        let place = Self(taken);
+        // Given back at once where there was none.
+        (taken.fetch_add(1, Ordering::Relaxed) < most).then_some(place)
+    }
+}
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
@@ -105,14 +141,14 @@ impl Drop for Place<'_> {
     }
 }
 
-fn refuse_crowd<B: Backend>(shared: &Shared<B>, remote: SocketAddr) {
-    let limit = shared.limits.connections;
-    let refusal = Refusal::new(
-        "too-many-connections",
-        Answer::Close,
-        format!("{limit} connections are open already"),
-    )
-    .fact("limit", limit);
+pub(crate) fn refuse_crowd<B: Backend>(
+    shared: &Shared<B>,
+    remote: SocketAddr,
+    sentence: String,
+    limit: usize,
+) {
+    let refusal =
+        Refusal::new("too-many-connections", Answer::Close, sentence).fact("limit", limit);
     shared.ledger.record(
         shared.clock.utc(),
         Operation::Handshake,
@@ -123,7 +159,8 @@ fn refuse_crowd<B: Backend>(shared: &Shared<B>, remote: SocketAddr) {
 }
 
 /// The TLS handshake, within its time and among a bounded number of others. A client takes its turn
-/// with a whole ClientHello: whoever says nothing, or half of one, keeps nobody waiting.
+/// with a whole ClientHello, and has it for a moment: whoever says nothing, half of a ClientHello, or
+/// nothing after it, keeps nobody waiting for long.
 pub(crate) async fn handshake<B: Backend>(
     stream: Stream,
     mut peer: Peer,
@@ -131,12 +168,18 @@ pub(crate) async fn handshake<B: Backend>(
 ) -> Option<(Box<TlsStream<Stream>>, Arc<Peer>)> {
     let attempt = async {
         let greeted = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
-        let _turn = shared
+        let turn = shared
             .handshakes
             .acquire()
             .await
             .map_err(io::Error::other)?;
-        greeted.into_stream(shared.tls.clone()).await
+        let shaken = greeted.into_stream(shared.tls.clone());
+        tokio::pin!(shaken);
+        if let Ok(shaken) = tokio::time::timeout(TURN, shaken.as_mut()).await {
+            return shaken;
+        }
+        drop(turn);
+        shaken.await
     };
     let timed = tokio::time::timeout(shared.limits.handshake_time, attempt);
     let outcome = tokio::select! {

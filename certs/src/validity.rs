@@ -32,24 +32,6 @@ impl Validity {
         self.not_before <= now && whole_seconds(now) <= self.not_after
     }
 
-    /// Its end as RFC 1123 writes times: `Fri, 31 Dec 2049 23:59:59 GMT`.
-    pub fn end_text(&self) -> String {
-        let Ok(asn1) = ASN1Time::from_timestamp(unix_seconds(self.not_after)) else {
-            return "a time beyond the calendar".to_owned();
-        };
-        let at = asn1.to_datetime();
-        format!(
-            "{:.3}, {:02} {:.3} {:04} {:02}:{:02}:{:02} GMT",
-            at.weekday().to_string(),
-            at.day(),
-            at.month().to_string(),
-            at.year(),
-            at.hour(),
-            at.minute(),
-            at.second()
-        )
-    }
-
     /// Less than a third of its life is left, or its life has not begun.
     pub(crate) fn is_due(&self, now: SystemTime) -> bool {
         if !self.contains(now) {
@@ -59,6 +41,24 @@ impl Validity {
         let left = self.not_after.duration_since(now);
         left.unwrap_or_default() < life.unwrap_or_default() / 3
     }
+}
+
+/// As RFC 1123 writes times: `Fri, 31 Dec 2049 23:59:59 GMT`.
+pub(crate) fn rfc1123_text(time: SystemTime) -> String {
+    let Ok(asn1) = ASN1Time::from_timestamp(unix_seconds(time)) else {
+        return "a time beyond the calendar".to_owned();
+    };
+    let at = asn1.to_datetime();
+    format!(
+        "{:.3}, {:02} {:.3} {:04} {:02}:{:02}:{:02} GMT",
+        at.weekday().to_string(),
+        at.day(),
+        at.month().to_string(),
+        at.year(),
+        at.hour(),
+        at.minute(),
+        at.second()
+    )
 }
 
 /// `2024-01-01T00:00:00Z`, the form of `notBeforeUtc`.
@@ -132,7 +132,10 @@ mod tests {
             not_before: from_unix_seconds(0),
             not_after: from_unix_seconds(2_524_607_999),
         };
-        assert_eq!(span.end_text(), "Fri, 31 Dec 2049 23:59:59 GMT");
+        assert_eq!(
+            rfc1123_text(span.not_after),
+            "Fri, 31 Dec 2049 23:59:59 GMT"
+        );
     }
 
     #[test]

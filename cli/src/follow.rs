@@ -85,18 +85,19 @@ enum Service {
 #[derive(Debug, Args)]
 pub struct Target {
     /// Hub by name, host name or address [default: the first, or all where several can be asked]
-    #[arg(long, env = "AZIMUTH_HUB", value_name = "HUB")]
+    #[arg(long, global = true, env = "AZIMUTH_HUB", value_name = "HUB")]
     hub: Option<String>,
     /// A policy's connection string instead of what the data folder knows
     #[arg(
         long,
+        global = true,
         env = "IOTHUB_CONNECTION_STRING",
         hide_env_values = true,
         value_name = "STRING"
     )]
     connection_string: Option<String>,
     /// CA file, with --connection-string
-    #[arg(long, env = "SSL_CERT_FILE", value_name = "FILE")]
+    #[arg(long, global = true, env = "SSL_CERT_FILE", value_name = "FILE")]
     ca: Option<PathBuf>,
 }
 

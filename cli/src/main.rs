@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 mod alone;
 mod announce;
 mod ask;
+mod ca_certificate;
 mod certificates;
 mod config;
 mod dps;

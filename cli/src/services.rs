@@ -16,7 +16,7 @@ use azimuth_dps::{
 };
 use azimuth_hub::PolicyKeySource as HubKeys;
 use azimuth_hub::event::{LogConfig, Sync};
-use azimuth_hub::{ConnectionStateReports, Hub, HubConfig, RunningHub};
+use azimuth_hub::{ConnectionStateReports, Hub, HubConfig, Plan, RunningHub, Tier};
 use azimuth_wire::SymmetricKey;
 use azimuth_wire::connection_string::ConnectionString;
 use azimuth_wire::enrollment::{AllocationPolicy, EnrollmentGroup, IndividualEnrollment};
@@ -46,7 +46,13 @@ pub fn start_hub(
         vec![section.address],
     )?;
     names.push(section.address.to_string());
+    let plan = |tier: Tier| {
+        let (name, most) = (&section.name, tier.most_units());
+        Plan::new(tier, section.units)
+            .with_context(|| format!("[[hub]] {name}: `units` of {tier:?} are 1 to {most}"))
+    };
     let hub = HubConfig {
+        plan: section.tier.map(plan).transpose()?,
         keys: if section.listen().is_loopback() {
             HubKeys::Published
         } else {
@@ -72,6 +78,7 @@ pub fn start_hub(
             .clone()
             .unwrap_or_else(|| folder.join("jobs")),
         simulated_latency: config.regions.simulate_latency.then(|| regions(config)),
+        limits: limits(),
         notifications: section.events.iter().map(|source| source.0).collect(),
         event_subscriptions: section
             .event_subscriptions
@@ -90,6 +97,21 @@ pub fn start_hub(
         eprintln!("{}: {cut}", section.name);
     }
     Ok(hub)
+}
+
+/// As many connections as the system lets the process have, with room for files.
+fn limits() -> Limits {
+    const FILES: u64 = 256;
+    let raised = rlimit::increase_nofile_limit(u64::MAX);
+    if let Err(error) = &raised {
+        tracing::warn!(%error, "the limit of open files could not be raised");
+    }
+    let allowed = raised.or_else(|_| rlimit::Resource::NOFILE.get_soft());
+    let sockets = allowed.map_or(u64::MAX, |allowed| allowed.saturating_sub(FILES));
+    Limits {
+        descriptors: usize::try_from(sockets).unwrap_or(usize::MAX),
+        ..Limits::default()
+    }
 }
 
 /// Starts the DPS of the configuration, linked to these hubs.
@@ -145,7 +167,7 @@ pub fn start_dps(
             },
             ..Pace::default()
         },
-        limits: Limits::default(),
+        limits: limits(),
     };
     let dps = Dps::start(dps, clock()).map_err(|error| with_port_flag(error, &config.dps.name))?;
     let published = config.enrollment_groups.iter().find(|group| {

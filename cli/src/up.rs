@@ -69,10 +69,6 @@ struct Running {
 
 impl Up {
     pub fn run(self, config: Config) -> anyhow::Result<ExitCode> {
-        let raised = rlimit::increase_nofile_limit(u64::MAX);
-        if let Err(error) = raised {
-            tracing::warn!(%error, "the limit of open files could not be raised");
-        }
         let authority = certificates::authority(&config)?;
         let names = config.hubs.iter().map(|hub| &hub.name);
         let _names = names

@@ -1,5 +1,7 @@
 //! What can go wrong in a DPS, and how each is told on the wire.
 
+use azimuth_certs::CaRefusal;
+
 /// Why a DPS did not start or did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -13,8 +15,8 @@ pub enum Error {
     EnrollmentNotFound,
     #[error("Registration not found.")]
     RegistrationNotFound,
-    #[error("No CA certificate `{0}`.")]
-    CaCertificateNotFound(String),
+    #[error(transparent)]
+    CaCertificate(#[from] CaRefusal),
     #[error("No hub `{0}` is linked.")]
     LinkedHubNotFound(String),
     #[error(
@@ -59,9 +61,17 @@ impl Error {
             Self::Unauthorized => UNAUTHORIZED,
             Self::EnrollmentNotFound => 404_201,
             Self::RegistrationNotFound => 404_202,
-            Self::NoSuchPath | Self::LinkedHubNotFound(_) | Self::CaCertificateNotFound(_) => {
-                404_000
-            }
+            Self::NoSuchPath | Self::LinkedHubNotFound(_) => 404_000,
+            Self::CaCertificate(refusal) => match refusal {
+                CaRefusal::Name
+                | CaRefusal::Unreadable(_)
+                | CaRefusal::NoCode
+                | CaRefusal::Possession(_) => BAD_REQUEST,
+                CaRefusal::TooMany => 403_002,
+                CaRefusal::NotFound(_) => 404_000,
+                CaRefusal::Exists(_) => 409_001,
+                CaRefusal::Etag => 412_001,
+            },
             Self::MethodNotAllowed => 405_000,
             Self::UnsupportedMediaType => 415_000,
             Self::AlreadyExists(_) => 409_001,
@@ -85,7 +95,7 @@ impl Error {
             Self::EnrollmentNotFound => "unknown-enrollment",
             Self::RegistrationNotFound => "unknown-registration",
             Self::LinkedHubNotFound(_) => "unknown-linked-hub",
-            Self::CaCertificateNotFound(_) => "unknown-ca-certificate",
+            Self::CaCertificate(refusal) => refusal.kind(),
             Self::HubKeyRefused(_) => "hub-key-refused",
             Self::NoSuchPath => "unknown-path",
             Self::MethodNotAllowed => "method-not-allowed",

@@ -11,6 +11,7 @@ mod refusal;
 use std::time::{Duration, SystemTime};
 
 use azimuth_broker::{Hello, Refusal, Will};
+use azimuth_certs::Ca;
 use azimuth_wire::Identity as Name;
 use azimuth_wire::policy::HubRights;
 use azimuth_wire::registry::{Authentication, Status};
@@ -23,6 +24,7 @@ use crate::error::Error;
 use crate::policies::{Policies, Policy};
 use crate::registry::Identity;
 
+use certificate::Shown;
 pub use refusal::Asker;
 
 /// By what a hub judges credentials.
@@ -46,10 +48,12 @@ pub struct Entry {
 }
 
 impl Rules {
-    /// Judges a CONNECT. `find` looks an identity up in the registry.
+    /// Judges a CONNECT. `cas` are the CA certificates of the hub, `find` looks an identity up in the
+    /// registry.
     pub fn device(
         &self,
         hello: &Hello,
+        cas: &[Ca],
         now: SystemTime,
         find: impl Fn(&Name) -> Result<Option<Identity>, Error>,
     ) -> Result<Entry, Refusal> {
@@ -69,7 +73,7 @@ impl Rules {
         let asker = Asker::Device;
         let password = hello.password.as_ref();
         let Some(password) = password.filter(|password| !password.0.is_empty()) else {
-            return Self::by_certificate(hello, user_name, now, find);
+            return Self::by_certificate(hello, user_name, cas, now, find);
         };
         let token = SasToken::parse(&password.0).map_err(|why| refusal::malformed(asker, why))?;
         let resource = resource(name);
@@ -102,21 +106,23 @@ impl Rules {
     fn by_certificate(
         hello: &Hello,
         user_name: HubUserName,
+        cas: &[Ca],
         now: SystemTime,
         find: impl Fn(&Name) -> Result<Option<Identity>, Error>,
     ) -> Result<Entry, Refusal> {
-        let shown = &hello.peer.certificates;
-        if shown.is_empty() {
+        let shown = Shown {
+            name: &user_name.identity,
+            chain: &hello.peer.certificates,
+            now,
+        };
+        if shown.chain.is_empty() {
             return Err(refusal::no_credentials(Asker::Device));
         }
         let identity = look_up(&user_name.identity, &find)?;
-        certificate::judge(shown, &identity, now)?;
+        let auth_method = certificate::judge(&shown, &identity, cas)?;
         enabled(&identity, &find)?;
         Ok(Entry {
-            auth_method: match &identity.module_id {
-                None => BY_CERTIFICATE,
-                Some(_) => BY_MODULE_CERTIFICATE,
-            },
+            auth_method,
             expiry: None,
             identity,
             user_name,
@@ -270,10 +276,6 @@ const BY_MODULE_KEY: &str =
 /// … that a policy's key opened.
 const BY_POLICY: &str =
     r#"{"scope":"hub","type":"sas","issuer":"iothub","acceptingIpFilterRule":null}"#;
-/// … that a client certificate opened.
-const BY_CERTIFICATE: &str = r#"{"scope":"device","type":"x509Certificate","issuer":"external","acceptingIpFilterRule":null}"#;
-/// … a module's client certificate.
-const BY_MODULE_CERTIFICATE: &str = r#"{"scope":"module","type":"x509Certificate","issuer":"external","acceptingIpFilterRule":null}"#;
 
 /// Where an identity stands: in tokens, and in front of its topics.
 pub fn resource(name: &Name) -> String {

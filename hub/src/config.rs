@@ -10,6 +10,7 @@ use azimuth_broker::{Limits, Regions};
 use crate::event::LogConfig;
 use crate::event_grid::Subscription;
 use crate::notification::Sources;
+use crate::quota::Plan;
 
 /// Everything a hub needs to know.
 #[derive(Debug, Clone)]
@@ -42,6 +43,8 @@ pub struct HubConfig {
     /// Makes clients wait as far from `region` as their addresses are; `None` is as fast as it goes.
     pub simulated_latency: Option<Regions>,
     pub limits: Limits,
+    /// Holds clients to what a tier allows; `None` is as much as they want.
+    pub plan: Option<Plan>,
     /// What of the hub's own is written to the event log; nothing by default, as in Azure.
     pub notifications: Sources,
     pub event_subscriptions: Vec<Subscription>,
@@ -93,6 +96,7 @@ impl HubConfig {
             event_log: LogConfig::default(),
             simulated_latency: None,
             limits: Limits::default(),
+            plan: None,
             notifications: Sources::new(),
             event_subscriptions: Vec::new(),
             roots_pem: String::new(),

@@ -3,6 +3,7 @@
 //! Translates between the front door and the rooms behind it. May not enter: rules of tokens, of the
 //! registry, of sessions.
 
+mod throttle;
 mod twins;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,9 +21,11 @@ use azimuth_wire::topic::hub::{DeviceTopic, Interests, InvalidTopic};
 use azimuth_wire::{Identity, ModuleId};
 
 use crate::auth::{Entry, Rules, resource};
+use crate::ca_certificates::CaCertificates;
 use crate::event::intake::{self, Flags, Oversize, Sender};
 use crate::event::partition_for;
 use crate::notification::Notifier;
+use crate::quota::Meter;
 use crate::registry::{DeviceLife, Registry};
 
 use twins::{Asks, Request, Waiting};
@@ -31,9 +34,12 @@ use twins::{Asks, Request, Waiting};
 pub struct DeviceDoor {
     pub rules: Arc<Rules>,
     pub registry: Arc<Registry>,
+    pub ca_certificates: Arc<CaCertificates>,
     pub notifier: Arc<Notifier>,
     pub ledger: Arc<Ledger>,
     pub clock: Arc<dyn Clock>,
+    /// Where the hub has a tier.
+    pub meter: Option<Arc<Meter>>,
     /// Of the event log, and lanes of the router.
     pub partitions: u8,
     pub sas_grace: Duration,
@@ -72,10 +78,13 @@ impl Backend for DeviceDoor {
     type Principal = Principal;
 
     async fn authenticate(&self, hello: Hello) -> Result<Admission<Principal>, Refusal> {
+        self.may_connect()?;
         let now = self.clock.utc();
         let entry = self
             .rules
-            .device(&hello, now, |name| self.registry.identity(name))?;
+            .device(&hello, &self.ca_certificates.live(), now, |name| {
+                self.registry.identity(name)
+            })?;
         let expires = entry.expiry.and_then(|expiry| self.expires(expiry, now));
         Ok(Admission {
             principal: self.principal(entry)?,
@@ -91,6 +100,7 @@ impl Backend for DeviceDoor {
         let now = self.clock.utc();
         match topic {
             DeviceTopic::Telemetry(bag) => {
+                self.may_send(&bag, publish.payload, now)?;
                 let stored = telemetry(device, &bag, publish)?;
                 device.life.message(now);
                 if !publish.will {

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use azimuth_certs::CaRefusal;
 use azimuth_wire::job::InvalidJob;
 use azimuth_wire::registry::InvalidBody;
 use azimuth_wire::registry::bulk::BulkResult;
@@ -11,6 +12,7 @@ use azimuth_wire::{ErrorCode, Identity as Name};
 
 use crate::event;
 use crate::query::InvalidQuery;
+use crate::quota::{DayIsFull, Throttled};
 
 /// Why a hub did not do what it was asked. Texts that clients see are Azure's own where known.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +31,19 @@ pub enum Error {
         module: String,
         hub: String,
     },
+    #[error(
+        "Total number of devices on IotHub '{hub}' exceeded the allocated quota. Max allowed device count : '{most}', current device count : '{count}'."
+    )]
+    TooManyDevices { hub: String, most: u64, count: u64 },
+    #[error("The request has been throttled. Wait {} seconds and try again. Operation type: {}", seconds(.0), .0.operation.name())]
+    Throttled(Throttled),
+    #[error(
+        "Total number of messages on IotHub exceeded the allocated quota. Max allowed message count : '{}', current message count : '{}'.",
+        .0.allowed, .0.counted
+    )]
+    DayIsFull(DayIsFull),
+    #[error("The operation is not available in the current tier of the hub.")]
+    NotInTier,
     #[error("a device has {0} modules at most")]
     TooManyModules(usize),
     #[error("`{0}` belongs to an edge device and is made, changed and removed by the hub alone")]
@@ -71,6 +86,8 @@ pub enum Error {
     Body(#[from] InvalidBody),
     #[error("The body is larger than {0} bytes")]
     BodyTooLarge(usize),
+    #[error(transparent)]
+    CaCertificate(#[from] CaRefusal),
     #[error("job `{0}` was not found")]
     JobNotFound(String),
     #[error("an import or export job of this hub is under way; one at a time is possible")]
@@ -159,6 +176,10 @@ impl Error {
             Self::ModuleNotFound { .. } => ErrorCode::ModuleNotFound,
             Self::DeviceAlreadyExists(_) => ErrorCode::DeviceAlreadyExists,
             Self::ModuleAlreadyExists { .. } => ErrorCode::ModuleAlreadyExistsOnDevice,
+            Self::TooManyDevices { .. } => ErrorCode::TooManyDevices,
+            Self::Throttled(_) => ErrorCode::ThrottlingBacklogTimeout,
+            Self::DayIsFull(_) => ErrorCode::IotHubQuotaExceeded,
+            Self::NotInTier => ErrorCode::OperationNotAvailableInCurrentTier,
             Self::TooManyModules(_) => ErrorCode::TooManyModulesOnDevice,
             Self::SystemModule(_) => ErrorCode::SystemModuleModifyUnauthorizedAccess,
             Self::StaleEtag { .. }
@@ -181,6 +202,7 @@ impl Error {
             Self::Body(InvalidBody::NotJson(_)) => ErrorCode::IotHubFormatError,
             Self::Body(_) => ErrorCode::ArgumentInvalid,
             Self::BodyTooLarge(_) => ErrorCode::MessageTooLarge,
+            Self::CaCertificate(refusal) => ca_certificate(refusal),
             Self::JobNotFound(_) => ErrorCode::JobNotFound,
             Self::JobQuota => ErrorCode::JobQuotaExceeded,
             Self::BlobContainer(_) => ErrorCode::BlobContainerValidationError,
@@ -202,6 +224,17 @@ impl Error {
         }
     }
 
+    /// What was looked for is not there: to a reader an answer, no refusal.
+    pub fn is_nothing_found(&self) -> bool {
+        matches!(
+            self,
+            Self::DeviceNotFound(_)
+                | Self::ModuleNotFound { .. }
+                | Self::JobNotFound(_)
+                | Self::CaCertificate(CaRefusal::NotFound(_))
+        )
+    }
+
     /// The HTTP status: that of the number, but where a part was carried out.
     pub fn status(&self) -> u16 {
         const MULTI_STATUS: u16 = 207;
@@ -219,6 +252,10 @@ impl Error {
             Self::ModuleNotFound { .. } => "unknown-module",
             Self::DeviceAlreadyExists(_) => "device-exists",
             Self::ModuleAlreadyExists { .. } => "module-exists",
+            Self::TooManyDevices { .. } => "too-many-devices",
+            Self::Throttled(_) => "throttled",
+            Self::DayIsFull(_) => "quota-exceeded",
+            Self::NotInTier => "not-in-tier",
             Self::TooManyModules(_) => "too-many-modules",
             Self::SystemModule(_) => "system-module",
             Self::ModulesShut { .. } => "modules-shut",
@@ -234,6 +271,7 @@ impl Error {
             Self::Argument(_) | Self::Body(_) | Self::RegenerationBody(_) => "invalid-argument",
             Self::Validation => "webhook-validation",
             Self::BodyTooLarge(_) => "oversize",
+            Self::CaCertificate(refusal) => refusal.kind(),
             Self::JobNotFound(_) => "unknown-job",
             Self::JobQuota => "job-quota",
             Self::BlobContainer(_) => "blob-container",
@@ -254,6 +292,23 @@ impl Error {
     }
 }
 
+/// Whole ones until the next may come.
+pub fn seconds(beyond: &Throttled) -> u64 {
+    beyond.wait.as_secs().saturating_add(1)
+}
+
+impl From<Throttled> for Error {
+    fn from(beyond: Throttled) -> Self {
+        Self::Throttled(beyond)
+    }
+}
+
+impl From<DayIsFull> for Error {
+    fn from(full: DayIsFull) -> Self {
+        Self::DayIsFull(full)
+    }
+}
+
 impl From<InvalidJob> for Error {
     fn from(invalid: InvalidJob) -> Self {
         match invalid {
@@ -261,6 +316,19 @@ impl From<InvalidJob> for Error {
             InvalidJob::IdentityBased => Self::Argument(invalid.to_string()),
             InvalidJob::Configurations => Self::NotSimulated(invalid.to_string()),
         }
+    }
+}
+
+fn ca_certificate(refusal: &CaRefusal) -> ErrorCode {
+    match refusal {
+        CaRefusal::Name
+        | CaRefusal::Unreadable(_)
+        | CaRefusal::NoCode
+        | CaRefusal::Possession(_) => ErrorCode::ArgumentInvalid,
+        CaRefusal::TooMany => ErrorCode::IotHubQuotaExceeded,
+        CaRefusal::NotFound(_) => ErrorCode::GenericNotFound,
+        CaRefusal::Exists(_) => ErrorCode::GenericConflict,
+        CaRefusal::Etag => ErrorCode::PreconditionFailed,
     }
 }
 

@@ -13,6 +13,7 @@
 
 pub mod auth;
 mod blob;
+pub mod ca_certificates;
 pub mod config;
 pub mod device;
 pub mod error;
@@ -23,6 +24,7 @@ mod keys;
 pub mod notification;
 pub mod policies;
 pub mod query;
+pub mod quota;
 pub mod registry;
 pub mod rest;
 mod service;
@@ -31,5 +33,6 @@ mod twin;
 pub use config::{ConnectionStateReports, HubConfig, PolicyKeySource};
 pub use error::Error;
 pub use policies::published_connection_string;
+pub use quota::{Plan, Tier};
 pub use registry::Row;
 pub use service::{Hub, RunningHub};

@@ -1,10 +1,8 @@
-//! CA certificates of a Device Provisioning Service as JSON, in the shape of Azure's management API.
+//! CA certificates of a hub and of a Device Provisioning Service as JSON, in the shape of Azure's management API.
 //!
 //! Shapes only. What may not enter: reading certificates, who proved what.
 
 use serde::{Deserialize, Serialize};
-
-use crate::time::Timestamp;
 
 /// What a client sends: `certificate` and `isVerified` at the top, or inside `properties` as newer
 /// api-versions have them.
@@ -52,16 +50,19 @@ pub struct CaCertificateProperties {
     /// SHA-1.
     pub thumbprint: String,
     pub is_verified: bool,
-    pub created: Timestamp,
-    pub updated: Timestamp,
+    /// As RFC 1123 writes times, as `updated` is.
+    pub created: String,
+    pub updated: String,
     /// Null, as Azure answers it.
     pub certificate: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verification_code: Option<String>,
 }
 
-/// The value of `type`.
-pub const CA_CERTIFICATE_TYPE: &str = "Microsoft.Devices/provisioningServices/Certificates";
+/// The value of `type` in a DPS.
+pub const CA_CERTIFICATE_OF_DPS: &str = "Microsoft.Devices/provisioningServices/Certificates";
+/// The value of `type` in a hub.
+pub const CA_CERTIFICATE_OF_HUB: &str = "Microsoft.Devices/IotHubs/Certificates";
 
 #[cfg(test)]
 mod tests {

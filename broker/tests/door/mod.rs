@@ -236,6 +236,15 @@ pub fn tls() -> Arc<rustls::ServerConfig> {
     Arc::new(config)
 }
 
+/// `/count` says how many bytes a request had.
+fn http() -> axum::Router {
+    let count = axum::routing::post(|body: axum::body::Body| async {
+        let bytes = axum::body::to_bytes(body, usize::MAX).await;
+        bytes.map_or_else(|error| error.to_string(), |bytes| bytes.len().to_string())
+    });
+    axum::Router::new().route("/count", count)
+}
+
 pub fn local(ports: usize) -> Vec<SocketAddr> {
     vec!["127.0.0.1:0".parse().unwrap(); ports]
 }
@@ -281,7 +290,7 @@ impl House {
         let behind = Behind {
             backend: service.clone(),
             consumer: Box::new(StoreHand(store.clone())),
-            http: axum::Router::new(),
+            http: http(),
             presence: presence.clone(),
             ledger: ledger.clone(),
             clock: Arc::new(TokioClock),

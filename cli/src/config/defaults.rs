@@ -120,6 +120,10 @@ pub fn one() -> u16 {
     1
 }
 
+pub fn one_unit() -> u32 {
+    1
+}
+
 pub fn yes() -> bool {
     true
 }

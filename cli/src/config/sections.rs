@@ -5,13 +5,14 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use azimuth_hub::Tier;
 use azimuth_wire::IdScope;
 use azimuth_wire::connection_string::ConnectionString;
 use clap::ValueEnum;
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer};
 
-use super::defaults::{GLOBAL_DPS, default_region, one, yes};
+use super::defaults::{GLOBAL_DPS, default_region, one, one_unit, yes};
 use super::{ConnectionState, Error, EventSource, EventSubscriptionSection};
 
 /// The Device Provisioning Service.
@@ -112,6 +113,11 @@ pub struct HubSection {
     /// Its share under evenly weighted allocation, 1 to 1000.
     #[serde(default = "one")]
     pub weight: u16,
+    /// Of Azure's tiers, whose rates and quotas the hub then keeps; without, it takes all that comes.
+    pub tier: Option<Tier>,
+    /// How many of the tier.
+    #[serde(default = "one_unit")]
+    pub units: u32,
     /// What the hub itself writes to the event log, in Azure's names of sources; nothing by default, as in Azure.
     #[serde(default)]
     pub events: Vec<EventSource>,
@@ -257,6 +263,8 @@ impl HubSection {
             listen: None,
             host_names: Vec::new(),
             weight: 1,
+            tier: None,
+            units: 1,
             events: Vec::new(),
             connection_state: ConnectionState::default(),
             event_subscriptions: Vec::new(),

@@ -2,12 +2,14 @@
 //!
 //! What may not enter: whether it is acceptable; the DPS says so.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use azimuth_certs::Certificate;
 use clap::Args;
 use serde_json::{Value, json};
+
+use crate::ca_certificate::read_certificate;
 
 /// Of a single device.
 #[derive(Debug, Args)]
@@ -192,18 +194,10 @@ fn certificates(
     secondary: &Option<PathBuf>,
 ) -> anyhow::Result<[Option<Value>; 2]> {
     let enrolled = |file: &Option<PathBuf>| {
-        let certificate = file.as_deref().map(certificate).transpose()?;
+        let certificate = file.as_deref().map(read_certificate).transpose()?;
         anyhow::Ok(certificate.as_ref().map(enrolled))
     };
     Ok([enrolled(primary)?, enrolled(secondary)?])
-}
-
-/// The first certificate of a file.
-pub fn certificate(file: &Path) -> anyhow::Result<Certificate> {
-    let bytes =
-        std::fs::read(file).with_context(|| format!("{} cannot be read", file.display()))?;
-    Certificate::read_first(&bytes)
-        .with_context(|| format!("{} is no certificate in PEM or DER", file.display()))
 }
 
 /// A certificate in its slot: itself alone, whatever else the file holds.
@@ -373,7 +367,7 @@ mod tests {
             json!({ "type": "x509", "x509": { "clientCertificates": { "primary": { "certificate": certificate } } } })
         );
         std::fs::write(folder.join("none.pem"), "nothing").unwrap();
-        let error = super::certificate(&folder.join("none.pem")).unwrap_err();
+        let error = read_certificate(&folder.join("none.pem")).unwrap_err();
         assert!(
             error
                 .to_string()

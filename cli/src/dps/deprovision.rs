@@ -13,12 +13,13 @@ use clap::Args;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::attestation::{certificate, enrolled};
+use super::attestation::enrolled;
 use super::identity::{Done, Fate, Hubs};
 use super::terms::writable;
 use super::way_back::{self, Shows};
 use super::{ENROLLMENTS, GROUPS, REGISTRATIONS, Target, path};
 use crate::ask::{self, Ask};
+use crate::ca_certificate::read_certificate;
 use crate::config::Config;
 use crate::endpoint::Open;
 use crate::listing::Pages;
@@ -284,7 +285,7 @@ impl Work<'_> {
 
 /// The device's certificate, which must be one for its registration id.
 fn leaf_of(id: &str, file: &Path) -> anyhow::Result<Certificate> {
-    let leaf = certificate(file)?;
+    let leaf = read_certificate(file)?;
     let name = leaf.common_name();
     if name
         .as_ref()

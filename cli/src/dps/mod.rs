@@ -4,6 +4,7 @@
 //! about enrollments; the DPS has them.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::Context;
 use azimuth_wire::connection_string::ConnectionString;
@@ -13,12 +14,12 @@ use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
 use crate::ask::{self, Ask};
+use crate::ca_certificate::{CaCommand, Of};
 use crate::config::Config;
 use crate::endpoint::{Endpoint, Open};
 use crate::paste::Paste;
 
 mod attestation;
-mod ca_certificate;
 mod deprovision;
 mod enrollment;
 mod entry;
@@ -29,7 +30,6 @@ mod registration;
 mod terms;
 mod way_back;
 
-pub use ca_certificate::CaCertificate;
 pub use deprovision::Deprovision;
 pub use enrollment::Enrollment;
 pub use explained::explained;
@@ -90,6 +90,22 @@ impl Target {
             port: config.ports.https,
             ca_file: ca_file.context("--dps-connection-string needs --ca, the CA to trust")?,
         })
+    }
+}
+
+/// Uploads, verifies, lists, shows and deletes the CA certificates that chains of devices lead to.
+#[derive(Debug, Args)]
+pub struct CaCertificate {
+    #[command(flatten)]
+    target: Target,
+    #[command(subcommand)]
+    command: CaCommand,
+}
+
+impl CaCertificate {
+    pub fn run(self, config: Config) -> anyhow::Result<ExitCode> {
+        let open = async || self.target.open(&config).await;
+        ask::run(self.command.run(Of::Dps, open))
     }
 }
 

@@ -1,4 +1,4 @@
-//! `azimuth hub …` of a hub that runs: its devices, modules and twins, queries, and jobs.
+//! `azimuth hub …` of a hub that runs: its devices, modules and twins, queries, CA certificates, and jobs.
 //!
 //! Everything goes over the hub's REST API, as any back end would do it. What may not enter: rules about identities;
 //! the hub has them.
@@ -10,6 +10,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::Value;
 
 use crate::ask;
+use crate::ca_certificate::{CaCommand, Of};
 use crate::config::Config;
 use crate::endpoint::Open;
 use crate::follow::{Target, print_line};
@@ -34,10 +35,21 @@ pub enum HubCommand {
     Twin(twin::Twin),
     /// Ask for devices and modules in Azure's query language
     Query(query::Query),
+    /// Upload, verify, list, show and delete the CA certificates that chains of devices lead to
+    Certificate(Certificate),
     /// Import and export all identities of a hub at once
     Job(job::Job),
     /// How many devices there are, and how many are on the line
     Statistics(Statistics),
+}
+
+/// Uploads, verifies, lists, shows and deletes the CA certificates of a hub that runs.
+#[derive(Debug, Args)]
+pub struct Certificate {
+    #[command(flatten)]
+    at: Target,
+    #[command(subcommand)]
+    command: CaCommand,
 }
 
 /// Counts the devices of a hub that runs.
@@ -55,6 +67,9 @@ impl HubCommand {
                 Self::Module(command) => command.run(&config).await?,
                 Self::Twin(command) => command.run(&config).await?,
                 Self::Query(command) => command.run(&config).await?,
+                Self::Certificate(Certificate { at, command }) => {
+                    return command.run(Of::Hub, async || at.open(&config).await).await;
+                }
                 Self::Job(command) => return command.run(&config).await,
                 Self::Statistics(command) => command.run(&config).await?,
             }

@@ -4,10 +4,11 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
-use azimuth_certs::Certificate;
+use anyhow::bail;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
+
+use crate::ca_certificate::read_certificate;
 
 #[derive(Debug, Args)]
 pub struct Proof {
@@ -68,11 +69,7 @@ impl Proof {
 
 fn thumbprint(file: Option<&Path>) -> anyhow::Result<Option<String>> {
     let Some(file) = file else { return Ok(None) };
-    let bytes =
-        std::fs::read(file).with_context(|| format!("{} cannot be read", file.display()))?;
-    let certificate = Certificate::read_first(&bytes);
-    let certificate =
-        certificate.with_context(|| format!("{} holds no certificate", file.display()))?;
+    let certificate = read_certificate(file)?;
     Ok(Some(certificate.sha256().to_string()))
 }
 

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use azimuth_certs::Certificate;
+use azimuth_certs::{Ca, Certificate};
 use azimuth_wire::enrollment::{AttestationKind, EnrollmentGroup};
 
-use crate::ca_certificates::Ca;
 use crate::enrollment::x509::{ca_references, signing_certificates};
 
 /// What a group is anchored at.

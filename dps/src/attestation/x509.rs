@@ -7,13 +7,12 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use azimuth_certs::{Certificate, Refusal, Thumbprint, path_to_anchor};
+use azimuth_certs::{Ca, Certificate, Refusal, Thumbprint, helpers, path_to_anchor};
 use azimuth_wire::enrollment::{AttestationKind, EnrollmentGroup, IndividualEnrollment};
 use azimuth_wire::{EnrollmentGroupId, RegistrationId};
 
 use super::anchor::Anchor;
 use crate::attempt::{CertificateProof, Few, Known};
-use crate::ca_certificates::Ca;
 use crate::enrollment::x509::{ca_references, client_certificates};
 
 /// What a device showed, and when.
@@ -101,7 +100,7 @@ fn referred(
     names: &[&str],
     cas: &[Ca],
 ) -> Result<Accepted, Rejection> {
-    let helpers = helpers(shown, cas, &[]);
+    let helpers = helpers(shown.chain, &[], cas);
     let mut last = None;
     for name in names {
         let ca = cas.iter().find(|ca| ca.name.eq_ignore_ascii_case(name));
@@ -130,7 +129,7 @@ pub fn group(
 ) -> Result<(Arc<EnrollmentGroup>, Accepted), Rejection> {
     let leaf = leaf(shown)?;
     let embedded: Vec<&Certificate> = anchors.iter().flat_map(|anchor| &anchor.embedded).collect();
-    let helpers = helpers(shown, cas, &embedded);
+    let helpers = helpers(shown.chain, &embedded, cas);
     let mut nearest: Option<Nearest<'_>> = None;
     let mut past_no_group = None;
     for ca in cas.iter().filter(|ca| ca.verified) {
@@ -243,24 +242,6 @@ fn why_no_path(
         },
         None => Rejection::Chain(refusal),
     }
-}
-
-/// What may stand between a leaf and an anchor: what the device sent and what the service holds.
-fn helpers<'a>(
-    shown: Shown<'a>,
-    cas: &'a [Ca],
-    embedded: &[&'a Certificate],
-) -> Vec<&'a Certificate> {
-    let sent = shown.chain.iter().skip(1);
-    let held = cas.iter().map(|ca| &ca.certificate);
-    let mut helpers: Vec<&Certificate> = Vec::new();
-    // Twice the same would be climbed twice.
-    for one in sent.chain(embedded.iter().copied()).chain(held) {
-        if !helpers.contains(&one) {
-            helpers.push(one);
-        }
-    }
-    helpers
 }
 
 fn leaf(shown: Shown<'_>) -> Result<&Certificate, Rejection> {

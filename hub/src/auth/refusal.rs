@@ -1,15 +1,14 @@
 //! The sentences of refused credentials, each with its rule and its arithmetic.
 
 use azimuth_broker::{Answer, Refusal};
-use azimuth_certs::Certificate;
 use azimuth_wire::policy::HubRights;
-use azimuth_wire::registry::{Authentication, Thumbprint};
+use azimuth_wire::registry::Authentication;
 use azimuth_wire::sas::{Malformed, SasToken};
 use azimuth_wire::time::Timestamp;
 use azimuth_wire::topic::hub::{InvalidTopic, telemetry_topic};
 use azimuth_wire::user_name::InvalidUserName;
 use azimuth_wire::{DeviceId, ErrorCode, Identity as Name, ModuleId};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use crate::error::Error;
 use crate::policies::Policy;
@@ -91,84 +90,6 @@ pub fn no_credentials(asker: Asker) -> Refusal {
         }
     };
     Refusal::new("no-credentials", asker.answer(), sentence)
-}
-
-pub fn unreadable_certificate() -> Refusal {
-    connack(
-        "unreadable-certificate",
-        "the first certificate the client showed cannot be read",
-    )
-}
-
-pub fn not_by_certificate(identity: &Identity) -> Refusal {
-    let (who, kind) = (subject(identity), identity.authentication.kind());
-    match identity.authentication {
-        Authentication::CertificateAuthority => {
-            let sentence = format!(
-                "the {who} is to show a certificate signed by a CA of the hub (authentication type \
-                 {kind}), which is not simulated; use selfSigned with the certificate's thumbprint"
-            );
-            connack("client-certificate-not-supported", sentence)
-        }
-        Authentication::None => return no_proof(identity),
-        Authentication::Sas { .. } | Authentication::SelfSigned { .. } => {
-            let sentence = format!(
-                "the client showed a certificate and no password, but the {who} proves itself by \
-                 token (authentication type {kind})"
-            );
-            connack("wrong-authentication", sentence)
-        }
-    }
-    .fact("authentication type", kind)
-}
-
-/// In Azure's words as far as they are known.
-pub fn wrong_thumbprint(
-    identity: &Identity,
-    leaf: &Certificate,
-    configured: [&Option<Thumbprint>; 2],
-) -> Refusal {
-    let sentence = format!(
-        "the certificate the client showed has neither of the two thumbprints of the {}; show another \
-         one, or write its thumbprint to the registry",
-        subject(identity)
-    );
-    let text = |thumbprint: &Option<Thumbprint>| {
-        thumbprint.as_ref().map_or("none".into(), |t| t.to_string())
-    };
-    let [primary, secondary] = configured;
-    connack("wrong-thumbprint", sentence)
-        .fact("SHA-1 shown", leaf.sha1())
-        .fact("SHA-256 shown", leaf.sha256())
-        .fact("primaryThumbprint", text(primary))
-        .fact("secondaryThumbprint", text(secondary))
-}
-
-pub fn certificate_out_of_time(leaf: &Certificate, now: SystemTime) -> Refusal {
-    let validity = leaf.validity();
-    let shown = leaf.info();
-    let (kind, rule, apart) = match now < validity.not_before {
-        true => (
-            "certificate-not-yet-valid",
-            format!("is not valid before {}", shown.not_before_utc),
-            validity.not_before.duration_since(now),
-        ),
-        false => (
-            "expired-certificate",
-            format!("expired at {}", shown.not_after_utc),
-            now.duration_since(validity.not_after),
-        ),
-    };
-    let seconds = apart.unwrap_or_default().as_secs();
-    let sentence = format!(
-        "the client's certificate `{}` {rule}, {seconds} s from the hub's clock",
-        shown.subject_name
-    );
-    connack(kind, sentence)
-        .fact("valid from", shown.not_before_utc)
-        .fact("valid until", shown.not_after_utc)
-        .fact("hub's clock", Timestamp::from(now))
-        .fact("seconds apart", seconds)
 }
 
 pub fn malformed(asker: Asker, why: Malformed) -> Refusal {
@@ -285,7 +206,7 @@ pub fn store(error: &Error) -> Refusal {
 }
 
 /// Of an edge device's own modules, whose keys its runtime would have to ask for.
-fn no_proof(identity: &Identity) -> Refusal {
+pub fn no_proof(identity: &Identity) -> Refusal {
     let sentence = format!(
         "the {} has neither keys nor a thumbprint (authentication type none), so nothing lets it in",
         subject(identity)
@@ -302,7 +223,7 @@ pub fn subject(identity: &Identity) -> String {
     }
 }
 
-fn connack(kind: &'static str, sentence: impl Into<String>) -> Refusal {
+pub fn connack(kind: &'static str, sentence: impl Into<String>) -> Refusal {
     Refusal::new(kind, Asker::Device.answer(), sentence)
 }
 

@@ -73,6 +73,10 @@ impl DeviceDoor {
             let refused = (ErrorCode::InvalidOperation, "twin", sentence.to_owned());
             return Some(clerk.refuse(&request.id, refused));
         }
+        if let Err(error) = self.may_ask(&request.asks, self.clock.utc()) {
+            let refused = (error.code(), error.kind(), error.to_string());
+            return Some(clerk.refuse(&request.id, refused));
+        }
         let mut waiting = who.0.waiting.0.lock();
         match &mut *waiting {
             Some(waiting) if waiting.0.len() >= Waiting::MOST => {

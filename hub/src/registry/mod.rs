@@ -44,6 +44,8 @@ pub struct Registry {
     turns: twins::Turns,
     enabled: AtomicU64,
     disabled: AtomicU64,
+    /// Devices that there may be.
+    most: u64,
     /// Who is told of what is made and removed.
     notifier: Option<Arc<Notifier>>,
 }
@@ -60,6 +62,7 @@ impl Registry {
             turns: twins::Turns::default(),
             enabled: AtomicU64::new(0),
             disabled: AtomicU64::new(0),
+            most: u64::MAX,
             notifier: None,
         };
         registry.count_all()?;
@@ -112,6 +115,24 @@ impl Registry {
             (Some(_), Some(_)) => self.identity(&name.of_device())?,
         };
         Ok(device.is_some_and(|device| device.status == Status::Enabled))
+    }
+
+    /// No more devices than that are made from now on.
+    pub fn allowing(self, most: u64) -> Self {
+        Self { most, ..self }
+    }
+
+    /// Whether there is room for one more device.
+    fn has_room(&self) -> Result<(), Error> {
+        let count = self.statistics().total_device_count;
+        if count < self.most {
+            return Ok(());
+        }
+        Err(Error::TooManyDevices {
+            hub: self.hub.to_string(),
+            most: self.most,
+            count,
+        })
     }
 
     /// Exact, and as cheap for a million devices as for one.

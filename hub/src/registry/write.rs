@@ -56,6 +56,9 @@ impl Registry {
             let is_edge = |scope: &str| self.is_edge(scope);
             let (body, fresh) = (body.clone(), self.fresh());
             let after = Identity::put(before, name, &if_match, body, fresh, is_edge)?;
+            if present.is_none() && name.module.is_none() {
+                self.has_room()?;
+            }
             let mut changes = vec![match &present {
                 None => Self::made(&after)?,
                 Some((document, _)) => {

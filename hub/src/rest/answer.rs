@@ -3,14 +3,14 @@
 use std::time::SystemTime;
 
 use axum::body::Body;
-use axum::http::header::{CONTENT_TYPE, ETAG, SERVER, VARY};
+use axum::http::header::{CONNECTION, CONTENT_TYPE, ETAG, RETRY_AFTER, SERVER, VARY};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
 use azimuth_wire::time::Timestamp;
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::error::Error;
+use crate::error::{Error, seconds};
 
 const ERROR_CODE: HeaderName = HeaderName::from_static("iothub-errorcode");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-request-id");
@@ -76,6 +76,10 @@ pub fn error(error: &Error, request: Uuid, now: SystemTime) -> Response {
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, JSON);
     headers.insert(ERROR_CODE, HeaderValue::from_static(code.name()));
+    if let Error::Throttled(beyond) = error {
+        headers.insert(RETRY_AFTER, seconds(beyond).into());
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     response
 }
 

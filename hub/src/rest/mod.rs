@@ -5,6 +5,7 @@
 
 mod answer;
 mod bulk;
+mod certificates;
 mod event_subscriptions;
 mod events;
 mod jobs;
@@ -15,6 +16,7 @@ mod paths;
 mod query;
 mod refusals;
 mod registry;
+mod throttle;
 mod twins;
 
 use std::sync::Arc;
@@ -33,10 +35,12 @@ use uuid::Uuid;
 
 use self::twins::How;
 use crate::auth::Rules;
+use crate::ca_certificates::CaCertificates;
 use crate::error::Error;
 use crate::event::Log;
 use crate::job::Jobs;
 use crate::notification::Notifier;
+use crate::quota::Meter;
 use crate::registry::Registry;
 
 pub(crate) use bulk::{carry_out, refused};
@@ -46,12 +50,15 @@ use paths::Route;
 pub struct Rest {
     pub rules: Arc<Rules>,
     pub registry: Arc<Registry>,
+    pub ca_certificates: Arc<CaCertificates>,
     pub notifier: Arc<Notifier>,
     pub log: Arc<Log>,
     pub jobs: Arc<Jobs>,
     pub presence: Arc<Presence>,
     pub ledger: Arc<Ledger>,
     pub clock: Arc<dyn Clock>,
+    /// Where the hub has a tier.
+    pub meter: Option<Arc<Meter>>,
     /// Ends the streams when the hub stops.
     pub stopping: CancellationToken,
 }
@@ -133,6 +140,7 @@ impl Rest {
         if route.is_azures() {
             check_version(query)?;
         }
+        self.throttle(head, &route).await?;
         match (&head.method, route) {
             (&Method::GET, Route::Devices) => self.list(query),
             (&Method::GET, Route::Identity(named)) => self.read(&named),
@@ -155,6 +163,10 @@ impl Rest {
             (&Method::GET, Route::ServiceStatistics) => {
                 answer::json(&self.registry.service_statistics())
             }
+            (method, Route::CaCertificates(route)) => {
+                self.ca_certificates(method, &route, &head.headers, body)
+                    .await
+            }
             (&Method::POST, Route::CreateJob) => self.create_job(body).await,
             (&Method::GET, Route::Jobs) => self.list_jobs(),
             (&Method::GET, Route::Job(id)) => self.read_job(&id),
@@ -173,11 +185,7 @@ impl Rest {
     /// Every refused request leaves a record; a look-up that finds nothing is an answer, no refusal.
     fn record(&self, head: &Parts, failure: &Failure) {
         let error = &failure.error;
-        let absent = matches!(
-            error,
-            Error::DeviceNotFound(_) | Error::ModuleNotFound { .. } | Error::JobNotFound(_)
-        );
-        if head.method == Method::GET && absent {
+        if head.method == Method::GET && error.is_nothing_found() {
             return;
         }
         let code = error.code();

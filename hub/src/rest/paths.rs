@@ -7,6 +7,8 @@ use axum::http::Method;
 use azimuth_wire::percent;
 use azimuth_wire::policy::HubRights;
 
+use super::certificates::CaRoute;
+
 /// What a request is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Route {
@@ -28,6 +30,8 @@ pub enum Route {
     DeviceStatistics,
     /// `/statistics/service`
     ServiceStatistics,
+    /// `/azimuth/certificates`: of this simulator; Azure's are in its management plane.
+    CaCertificates(CaRoute),
     /// `/jobs/create`: an import or export.
     CreateJob,
     /// `/jobs`
@@ -70,6 +74,7 @@ impl Route {
     pub fn of(method: &Method, segments: &[String]) -> Self {
         let lower: Vec<String> = segments.iter().map(|s| s.to_ascii_lowercase()).collect();
         let words: Vec<&str> = lower.iter().map(String::as_str).collect();
+        let third = || segments.get(2).cloned().unwrap_or_default();
         match words[..] {
             ["devices"] if method == Method::POST => Self::Bulk,
             ["devices"] => Self::Devices,
@@ -100,6 +105,14 @@ impl Route {
             ["configurations", ..] => Self::NotSimulated("configurations"),
             ["digitaltwins", ..] => Self::NotSimulated("digital twins"),
             ["messages", ..] => Self::NotSimulated("cloud-to-device messages"),
+            ["azimuth", "certificates"] => Self::CaCertificates(CaRoute::All),
+            ["azimuth", "certificates", _] => Self::CaCertificates(CaRoute::One(third())),
+            ["azimuth", "certificates", _, "generateverificationcode"] => {
+                Self::CaCertificates(CaRoute::Code(third()))
+            }
+            ["azimuth", "certificates", _, "verify"] => {
+                Self::CaCertificates(CaRoute::Proof(third()))
+            }
             ["azimuth", "events"] => Self::Events,
             ["azimuth", "refusals"] => Self::Refusals,
             ["azimuth", "eventsubscriptions"] => Self::EventSubscriptions,
@@ -120,6 +133,8 @@ impl Route {
             | Self::Modules(_)
             | Self::DeviceStatistics
             | Self::ServiceStatistics => READ,
+            Self::CaCertificates(_) if method == Method::GET => READ,
+            Self::CaCertificates(_) => HubRights::RegistryWrite,
             Self::Job(_) if *method == Method::DELETE => HubRights::RegistryWrite,
             Self::Jobs | Self::Job(_) => READ,
             Self::Bulk | Self::CreateJob | Self::RegenerateKeys => HubRights::RegistryWrite,
@@ -138,7 +153,11 @@ impl Route {
     pub fn is_azures(&self) -> bool {
         !matches!(
             self,
-            Self::Events | Self::Refusals | Self::EventSubscriptions | Self::Validation(_)
+            Self::CaCertificates(_)
+                | Self::Events
+                | Self::Refusals
+                | Self::EventSubscriptions
+                | Self::Validation(_)
         )
     }
 }

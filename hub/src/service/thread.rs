@@ -11,6 +11,7 @@ use azimuth_webhook::Webhooks;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::Rules;
+use crate::ca_certificates::CaCertificates;
 use crate::config::{ConnectionStateReports, HubConfig};
 use crate::device::DeviceDoor;
 use crate::error::Error;
@@ -20,6 +21,7 @@ use crate::event_grid::{self, Post, PostOffice};
 use crate::job::{JobConfig, Jobs};
 use crate::notification::{Notifier, NotifierConfig};
 use crate::policies::Policies;
+use crate::quota::{Meter, Plan};
 use crate::registry::Registry;
 use crate::rest::{self, Rest};
 
@@ -126,6 +128,7 @@ pub async fn open(
     let partitions = config.event_log.partitions;
     let lanes = u8::try_from(partitions).map_err(|_| Error::Partitions(partitions))?;
     let policies = Policies::open(config.keys, &config.name, &*store).await?;
+    let ca_certificates = Arc::new(CaCertificates::open(store.clone())?);
     let ledger = Arc::new(Ledger::new(&config.name));
     let posts = posts(&config, &store, &clock, &ledger).await?;
     let notifier = NotifierConfig {
@@ -138,7 +141,9 @@ pub async fn open(
     let notifier = Arc::new(Notifier::open(notifier, store.clone(), clock.clone()).await?);
     let found_at = found_at(&config.host_names);
     let registry = Registry::open(&config.name, store.clone(), clock.clone())?;
-    let registry = Arc::new(registry.telling(notifier.clone()));
+    let most = config.plan.map_or(u64::MAX, Plan::devices);
+    let registry = Arc::new(registry.telling(notifier.clone()).allowing(most));
+    let meter = config.plan.map(|plan| Arc::new(Meter::new(plan)));
     let rules = Arc::new(Rules {
         host_names: config.host_names,
         policies: policies.clone(),
@@ -162,9 +167,11 @@ pub async fn open(
     let backend = DeviceDoor {
         rules: rules.clone(),
         registry: registry.clone(),
+        ca_certificates: ca_certificates.clone(),
         notifier: notifier.clone(),
         ledger: ledger.clone(),
         clock: clock.clone(),
+        meter: meter.clone(),
         partitions: lanes,
         sas_grace: config.sas_grace,
         longest_silence: config.longest_silence,
@@ -176,12 +183,14 @@ pub async fn open(
     let rest = Rest {
         rules,
         registry: registry.clone(),
+        ca_certificates,
         notifier: notifier.clone(),
         log,
         jobs: jobs.clone(),
         presence: presence.clone(),
         ledger: ledger.clone(),
         clock: clock.clone(),
+        meter,
         stopping: stopping.clone(),
     };
     let behind = Behind {

@@ -12,11 +12,13 @@ use azimuth_broker::{
 };
 use azimuth_clock::{Clock, ManualClock};
 use azimuth_hub::auth::Rules;
+use azimuth_hub::ca_certificates::CaCertificates;
 use azimuth_hub::device::{DeviceDoor, Principal};
 use azimuth_hub::event::{Appender, Log, LogConfig};
 use azimuth_hub::job::{JobConfig, Jobs};
 use azimuth_hub::notification::{Notifier, NotifierConfig, Sources};
 use azimuth_hub::policies::Policies;
+use azimuth_hub::quota::{Meter, Plan};
 use azimuth_hub::registry::Registry;
 use azimuth_hub::rest::{Rest, router};
 use azimuth_storage::{Change, Expect, Key};
@@ -57,7 +59,12 @@ impl Desk {
     }
 
     pub fn over(store: Arc<dyn azimuth_storage::Store>) -> Self {
-        Self::telling(store, |_, _, _| NotifierConfig {
+        Self::planned(store, None)
+    }
+
+    /// With what a tier allows.
+    pub fn planned(store: Arc<dyn azimuth_storage::Store>, plan: Option<Plan>) -> Self {
+        Self::with(store, plan, |_, _, _| NotifierConfig {
             hub: "hub1".into(),
             sources: Sources::new(),
             posts: Vec::new(),
@@ -75,6 +82,19 @@ impl Desk {
             &Arc<Ledger>,
         ) -> NotifierConfig,
     ) -> Self {
+        Self::with(store, None, told)
+    }
+
+    fn with(
+        store: Arc<dyn azimuth_storage::Store>,
+        plan: Option<Plan>,
+        told: impl FnOnce(
+            &Arc<dyn azimuth_storage::Store>,
+            &Arc<ManualClock>,
+            &Arc<Ledger>,
+        ) -> NotifierConfig,
+    ) -> Self {
+        let meter = plan.map(|plan| Arc::new(Meter::new(plan)));
         let clock = Arc::new(ManualClock::at(UNIX_EPOCH + Duration::from_secs(START)));
         let ledger = Arc::new(Ledger::new("hub1"));
         let config = told(&store, &clock, &ledger);
@@ -94,7 +114,9 @@ impl Desk {
             clock_skew: Duration::from_secs(300),
         });
         let registry = Registry::open("hub1", store.clone(), clock.clone()).unwrap();
-        let registry = Arc::new(registry.telling(notifier.clone()));
+        let registry = registry.telling(notifier.clone());
+        let registry = Arc::new(registry.allowing(plan.map_or(u64::MAX, Plan::devices)));
+        let ca_certificates = Arc::new(CaCertificates::open(store.clone()).unwrap());
         let stopping = CancellationToken::new();
         let presence = Arc::new(Presence::new());
         let jobs = Arc::new(Jobs::new(
@@ -112,20 +134,24 @@ impl Desk {
         let router = router(Rest {
             rules: rules.clone(),
             registry: registry.clone(),
+            ca_certificates: ca_certificates.clone(),
             notifier: notifier.clone(),
             log,
             jobs: jobs.clone(),
             presence,
             ledger: ledger.clone(),
             clock: clock.clone(),
+            meter: meter.clone(),
             stopping: stopping.clone(),
         });
         let door = DeviceDoor {
             rules,
             registry: registry.clone(),
+            ca_certificates,
             notifier: notifier.clone(),
             ledger: ledger.clone(),
             clock: clock.clone(),
+            meter,
             partitions: 4,
             sas_grace: Duration::from_secs(300),
             longest_silence: Duration::from_secs(1767),

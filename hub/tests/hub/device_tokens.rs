@@ -64,7 +64,7 @@ impl Vectors {
             ..desk::hello(device)
         };
         let now = UNIX_EPOCH + Duration::from_secs(now);
-        self.rules().device(&hello, now, |name| {
+        self.rules().device(&hello, &[], now, |name| {
             Ok(Some(Identity {
                 device_id: name.device.clone(),
                 module_id: name.module.clone(),

@@ -4,6 +4,7 @@
 mod at_once;
 mod bad_bodies;
 mod bulk;
+mod ca_certificates;
 mod certificates;
 mod desk;
 mod device_tokens;
@@ -20,4 +21,5 @@ mod refusals;
 mod registry;
 mod service_tokens;
 mod storage_account;
+mod tiers;
 mod twins;

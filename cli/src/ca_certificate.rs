@@ -1,37 +1,34 @@
-//! `azimuth dps certificate`: the CA certificates of a DPS, and the proof that one holds a CA's key.
+//! `azimuth hub certificate` and `azimuth dps certificate`: the CA certificates of a service, and the proof that one
+//! holds a CA's key.
 //!
-//! What may not enter: what proves it; the DPS decides.
+//! What may not enter: what proves it; the service decides.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use azimuth_certs::{KeyKind, VerificationCode};
+use azimuth_certs::{Certificate, KeyKind, VerificationCode};
 use azimuth_clock::{Clock, SystemClock};
-use clap::{Args, Subcommand};
+use azimuth_wire::percent;
+use clap::Subcommand;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::attestation;
-use super::{Target, path};
 use crate::ask::{self, Ask};
-use crate::config::Config;
 use crate::endpoint::Open;
 use crate::follow::print_line;
 use crate::hierarchy::signer;
 use crate::listing::{Table, cell};
 
-/// Uploads, verifies, lists, shows and deletes the CA certificates that chains of devices lead to.
-#[derive(Debug, Args)]
-pub struct CaCertificate {
-    #[command(flatten)]
-    target: Target,
-    #[command(subcommand)]
-    command: CaCertificateCommand,
+/// Whose CA certificates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Of {
+    Hub,
+    Dps,
 }
 
 #[derive(Debug, Subcommand)]
-enum CaCertificateCommand {
+pub enum CaCommand {
     /// Upload a CA certificate; it lets nobody in before it is verified
     Upload {
         /// What it is called from now on: letters, digits, `-`, `.` and `_`
@@ -82,7 +79,7 @@ enum CaCertificateCommand {
         #[arg(long, value_name = "ISSUER")]
         issuer: Option<PathBuf>,
     },
-    /// Delete a CA certificate: who comes in by it no longer does, and who is in a hub stays there
+    /// Delete a CA certificate: nobody comes in by it any more
     Delete {
         /// Its name
         #[arg(value_name = "NAME")]
@@ -90,52 +87,78 @@ enum CaCertificateCommand {
     },
 }
 
-impl CaCertificate {
-    pub fn run(self, config: Config) -> anyhow::Result<ExitCode> {
-        ask::run(self.done(&config))
+impl Of {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Hub => "hub",
+            Self::Dps => "dps",
+        }
     }
 
-    async fn done(self, config: &Config) -> anyhow::Result<ExitCode> {
-        // A file that is no certificate is no business of the DPS.
-        let command = self.command.read()?;
-        let dps = self.target.open(config).await?;
+    /// What a deletion means.
+    fn after_deletion(self) -> &'static str {
+        match self {
+            Self::Hub => "nobody connects by it any more, and who is on the line stays there",
+            Self::Dps => "nobody comes in by it, and who is in a hub stays there",
+        }
+    }
+
+    fn missing(self) -> String {
+        format!(
+            "`azimuth {} certificate list` shows those there are.",
+            self.word()
+        )
+    }
+}
+
+impl CaCommand {
+    /// Carries it out at the service that `open` opens; a file that is no certificate is no business of it.
+    pub async fn run(
+        self,
+        of: Of,
+        open: impl AsyncFnOnce() -> anyhow::Result<Open>,
+    ) -> anyhow::Result<ExitCode> {
+        let command = self.read()?;
+        let service = &Asked {
+            of,
+            open: open().await?,
+        };
         match command {
             Read::Upload(name, certificate, verified) => {
                 let body = json!({ "certificate": certificate, "isVerified": verified });
                 let hints = [(StatusCode::CONFLICT, TAKEN)];
-                let path = path(CERTIFICATES, &name);
+                let path = path(&name);
                 let put = Ask::new(Method::PUT, &path).body(body).hints(&hints);
-                let answer = put.of(&dps).await?.body;
+                let answer = put.of(&service.open).await?.body;
                 println!("uploaded {}", described(&answer));
                 if !is_verified(&answer) {
                     println!(
-                        "  prove that its key is yours: azimuth dps certificate verify {name} --issuer ISSUER"
+                        "  prove that its key is yours: azimuth {} certificate verify {name} --issuer ISSUER",
+                        of.word()
                     );
                 }
             }
             Read::List { json } => {
-                let answer = Ask::get(CERTIFICATES).of(&dps).await?.body;
+                let answer = Ask::get(CERTIFICATES).of(&service.open).await?.body;
                 print_all(&answer["value"], json)?;
             }
             Read::Show { name, json } => {
-                let answer = ask(&dps, Method::GET, &path(CERTIFICATES, &name), None).await?;
+                let answer = service.ask(Method::GET, &path(&name), None).await?;
                 match json {
                     true => println!("{}", serde_json::to_string_pretty(&answer)?),
-                    false => super::print_record(&flat(&answer), false, MEMBERS)?,
+                    false => ask::print_record(&flat(&answer), false, MEMBERS, |_, _| None)?,
                 }
             }
-            Read::Code(name) => println!("{}", code(&dps, &name).await?),
-            Read::Verify(name, Proof::Signed(proof)) => verify(&dps, &name, proof).await?,
+            Read::Code(name) => println!("{}", service.code(&name).await?),
+            Read::Verify(name, Proof::Signed(proof)) => service.verify(&name, proof).await?,
             Read::Verify(name, Proof::Key(signer)) => {
-                let code = code(&dps, &name).await?;
+                let code = service.code(&name).await?;
                 let proof = signer.proof(&code, KeyKind::P256, SystemClock.utc())?;
-                verify(&dps, &name, proof.certificate()?.base64()).await?;
+                service.verify(&name, proof.certificate()?.base64()).await?;
             }
             Read::Delete(name) => {
-                super::delete(&dps, &path(CERTIFICATES, &name), MISSING).await?;
-                println!(
-                    "deleted the CA certificate {name}; nobody comes in by it, and who is in a hub stays there"
-                );
+                service.ask(Method::DELETE, &path(&name), None).await?;
+                println!("deleted the CA certificate {name}; {}", of.after_deletion());
             }
         }
         Ok(ExitCode::SUCCESS)
@@ -158,9 +181,9 @@ enum Proof {
     Key(Box<azimuth_certs::Signer>),
 }
 
-impl CaCertificateCommand {
+impl CaCommand {
     fn read(self) -> anyhow::Result<Read> {
-        let base64 = |file: &Path| anyhow::Ok(attestation::certificate(file)?.base64());
+        let base64 = |file: &Path| anyhow::Ok(read_certificate(file)?.base64());
         Ok(match self {
             Self::Upload {
                 name,
@@ -187,30 +210,51 @@ impl CaCertificateCommand {
     }
 }
 
-async fn code(dps: &Open, name: &str) -> anyhow::Result<VerificationCode> {
-    let path = format!("{}/generateVerificationCode", path(CERTIFICATES, name));
-    let answer = ask(dps, Method::POST, &path, None).await?;
-    let code = answer["properties"]["verificationCode"].as_str();
-    let code = code.context("the DPS answered without a verification code")?;
-    code.parse()
-        .context("the DPS answered with what is no verification code")
+/// A service that runs.
+struct Asked {
+    of: Of,
+    open: Open,
 }
 
-async fn verify(dps: &Open, name: &str, proof: String) -> anyhow::Result<()> {
-    let path = format!("{}/verify", path(CERTIFICATES, name));
-    let body = json!({ "certificate": proof });
-    let answer = ask(dps, Method::POST, &path, Some(body)).await?;
-    println!("verified {}", described(&answer));
-    Ok(())
-}
-
-async fn ask(dps: &Open, method: Method, path: &str, body: Option<Value>) -> anyhow::Result<Value> {
-    let hints = [(StatusCode::NOT_FOUND, MISSING)];
-    let mut ask = Ask::new(method, path).hints(&hints);
-    if let Some(body) = body {
-        ask = ask.body(body);
+impl Asked {
+    async fn code(&self, name: &str) -> anyhow::Result<VerificationCode> {
+        let path = format!("{}/generateVerificationCode", path(name));
+        let answer = self.ask(Method::POST, &path, None).await?;
+        let code = answer["properties"]["verificationCode"].as_str();
+        let code = code.context("the service answered without a verification code")?;
+        code.parse()
+            .context("the service answered with what is no verification code")
     }
-    Ok(ask.of(dps).await?.body)
+
+    async fn verify(&self, name: &str, proof: String) -> anyhow::Result<()> {
+        let path = format!("{}/verify", path(name));
+        let body = json!({ "certificate": proof });
+        let answer = self.ask(Method::POST, &path, Some(body)).await?;
+        println!("verified {}", described(&answer));
+        Ok(())
+    }
+
+    async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> anyhow::Result<Value> {
+        let missing = self.of.missing();
+        let hints = [(StatusCode::NOT_FOUND, missing.as_str())];
+        let mut ask = Ask::new(method, path).hints(&hints);
+        if let Some(body) = body {
+            ask = ask.body(body);
+        }
+        Ok(ask.of(&self.open).await?.body)
+    }
+}
+
+/// The first certificate of a file.
+pub fn read_certificate(file: &Path) -> anyhow::Result<Certificate> {
+    let bytes =
+        std::fs::read(file).with_context(|| format!("{} cannot be read", file.display()))?;
+    Certificate::read_first(&bytes)
+        .with_context(|| format!("{} is no certificate in PEM or DER", file.display()))
+}
+
+fn path(name: &str) -> String {
+    format!("{CERTIFICATES}/{}", percent::encode(name))
 }
 
 fn is_verified(answer: &Value) -> bool {
@@ -268,5 +312,4 @@ const MEMBERS: &[&str] = &[
     "created",
     "updated",
 ];
-const MISSING: &str = "`azimuth dps certificate list` shows those there are.";
 const TAKEN: &str = "Take another name, or delete that one first.";
