@@ -27,23 +27,13 @@ def status_of(refused):
     return error.value.response.status_code
 
 
-def test_rates_and_a_basic_tier(own, tmp_path, monkeypatch):
+def test_a_free_and_a_basic_tier(own, tmp_path, monkeypatch):
     config = tmp_path / "azimuth.toml"
     config.write_text(CONFIG)
     simulator = own("--config", str(config))
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", simulator.ca)
     free = IoTHubRegistryManager(simulator.hub()["connection_string"])
     made = free.create_device_with_sas("dev", "", "", "enabled")
-    # 100 a minute at once and some that wait: far fewer than these.
-    many = [{"id": f"dev-{number}"} for number in range(130)]
-    answers = []
-    with pytest.raises(Exception) as error:
-        for device in many:
-            answers.append(free.create_device_with_sas(device["id"], "", "", "enabled"))
-    assert error.value.response.status_code == 429
-    assert error.value.response.headers["iothub-errorcode"] == "ThrottlingBacklogTimeout"
-    assert len(answers) >= 99
-    # What devices send has a rate of its own.
     key = made.authentication.symmetric_key.primary_key
     line = Device(simulator.ca, simulator.hub()["address"], "dev", key)
     line.publish(1, "hello")
