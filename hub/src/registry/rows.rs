@@ -33,6 +33,9 @@ struct LookedAt {
     twin: Option<TwinPart>,
 }
 
+/// Each is some ten microseconds.
+const FEW: usize = 4;
+
 /// Identities as they are stored, and where the next stretch begins.
 pub type Documents = Page;
 
@@ -60,6 +63,11 @@ impl Rows {
     /// The key of a row.
     pub fn key(&self, name: &str) -> Key {
         Key::new(self.room, name)
+    }
+
+    /// Whether the query can be true of a handful of devices at most, whatever is stored.
+    pub fn are_few(&self) -> bool {
+        matches!(&self.keys, Keys::These(ids) if self.room == DEVICES && ids.len() <= FEW)
     }
 
     /// Up to `most` identities behind a key, of those that the query can be true of.

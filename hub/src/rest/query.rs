@@ -68,8 +68,19 @@ impl Rest {
         let Some(rows) = Rows::open(Arc::clone(&self.registry), query)? else {
             return Ok(());
         };
-        let rows = Arc::new(rows);
         let mut from = Some(page.reads_behind().map(|name| rows.key(name)));
+        if rows.are_few() {
+            // Sooner read than handed to another thread.
+            while !page.is_full()
+                && let Some(behind) = from.take()
+            {
+                let stretch = rows.stretch(behind.as_ref(), most)?;
+                page.take(rows.part(&stretch, limits)?);
+                from = stretch.next.map(Some);
+            }
+            return Ok(());
+        }
+        let rows = Arc::new(rows);
         let mut ahead = VecDeque::new();
         while !page.is_full() {
             while ahead.len() < SIDE_BY_SIDE
