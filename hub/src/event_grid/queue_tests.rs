@@ -135,9 +135,9 @@ fn many_are_given_up_together() {
     for together in [&numbers[..Queue::TOGETHER], &numbers[Queue::TOGETHER..many]] {
         let given_up = Next::GiveUp(together.to_vec(), Reason::QueueFull);
         assert_eq!(queue.next(at(0)), given_up);
-        together
-            .iter()
-            .for_each(|number| drop(queue.remove(*number)));
+        for number in together {
+            queue.remove(*number);
+        }
     }
     let next = Next::Deliver(vec![numbers[many]]);
     assert_eq!(queue.next(at(0)), next);
