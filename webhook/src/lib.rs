@@ -152,12 +152,21 @@ pub fn check(url: &str) -> Result<(), String> {
     }
 }
 
-/// The URL without what its query may hold: Azure Functions take their key there.
+/// The URL without what its query may hold, where Azure Functions take their key, and without a password.
 pub fn masked(url: &str) -> String {
-    match url.split_once('?') {
-        Some((before, _)) => format!("{before}?****"),
-        None => url.into(),
-    }
+    let (before, rest) = match url.split_once(['?', '#']) {
+        Some((before, _)) => (before, "?****"),
+        None => (url, ""),
+    };
+    let Some((scheme, place)) = before.split_once("://") else {
+        return "****".into();
+    };
+    let (authority, path) = place.split_at(place.find(['/', '\\']).unwrap_or(place.len()));
+    let (mask, host) = match authority.rsplit_once('@') {
+        Some((_, host)) => ("****@", host),
+        None => ("", authority),
+    };
+    format!("{scheme}://{mask}{host}{path}{rest}")
 }
 
 /// The last cause says most: a refused connection, an unknown name, a certificate.
@@ -184,3 +193,32 @@ fn told(error: reqwest::Error) -> NoAnswer {
 
 /// Hosts beyond which those that nobody asks are forgotten.
 const HOSTS_KEPT: usize = 1000;
+
+#[cfg(test)]
+mod tests {
+    use super::masked;
+
+    #[test]
+    fn nothing_secret_of_a_url_is_shown() {
+        for (url, shown) in [
+            ("https://a.example/b", "https://a.example/b"),
+            (
+                "https://a.example/b?code=secret",
+                "https://a.example/b?****",
+            ),
+            ("https://a.example?code=secret", "https://a.example?****"),
+            ("https://a.example/b#secret", "https://a.example/b?****"),
+            (
+                "http://me:secret@a.example:81/b@c",
+                "http://****@a.example:81/b@c",
+            ),
+            (
+                "http://secret@a.example?c=d@e/f",
+                "http://****@a.example?****",
+            ),
+            (r"http:\\me:secret@a.example\b", "****"),
+        ] {
+            assert_eq!(masked(url), shown);
+        }
+    }
+}

@@ -103,6 +103,7 @@ impl Handshake {
     pub fn answered(&mut self, answer: Result<(u16, &[u8]), String>, now: SystemTime) {
         let why = match answer {
             Ok((200, body)) if self.is_echoed(body) => return self.accept(),
+            Ok((200, _)) if self.phase == Phase::Valid => return,
             Ok((200, _)) => {
                 self.phase = Phase::Manual;
                 self.why = Some(
@@ -273,6 +274,16 @@ mod tests {
             assert_eq!(handshake.step(at(second)), step, "{code}");
         }
         assert!(!Handshake::done(at(0)).opened("", at(1)));
+    }
+
+    #[test]
+    fn a_webhook_that_opens_the_url_before_it_answers_is_valid() {
+        for answer in ["thanks", r#"{"validationResponse":"other"}"#] {
+            let mut handshake = begun();
+            assert!(handshake.opened("the-code", at(1)));
+            handshake.answered(Ok((200, answer.as_bytes())), at(2));
+            assert_eq!(handshake.step(at(2)), Step::Deliver);
+        }
     }
 
     #[test]

@@ -230,8 +230,9 @@ impl Post {
                     }
                     None
                 }
-                (_, Next::GiveUp(number, reason)) => {
-                    self.give_up(number, reason).await;
+                (_, Next::GiveUp(numbers, reason)) => {
+                    let given_up = numbers.into_iter().map(|number| (number, reason));
+                    self.give_up(given_up.collect()).await;
                     continue;
                 }
                 (Step::Deliver, Next::Deliver(numbers)) => {
@@ -415,17 +416,29 @@ impl Post {
         }
         self.refuse("event-delivery", sentence);
         self.commit(changes).await;
+        self.give_up(given_up).await;
+    }
+
+    /// Events that wait no more are forgotten once something became of each.
+    async fn give_up(&self, given_up: Vec<(Number, Reason)>) {
+        let mut gone = Vec::new();
         for (number, reason) in given_up {
-            self.give_up(number, reason).await;
+            if self.bury(number, reason).await {
+                gone.push(Change::delete(self.key(number), Expect::Anything));
+            }
+        }
+        if !gone.is_empty() {
+            self.commit(gone).await;
         }
     }
 
-    /// Lays an event down where dead letters go, or drops it where there is no such place.
-    async fn give_up(&self, number: Number, reason: Reason) {
+    /// Lays an event down where dead letters go, or drops it where there is no such place. False where it cannot be
+    /// read.
+    async fn bury(&self, number: Number, reason: Reason) -> bool {
         let kept = self.kept(number);
         let waiting = self.state.lock().queue.remove(number);
         let (Ok(Some(Kept { event, .. })), Some(waiting)) = (kept, waiting) else {
-            return;
+            return false;
         };
         let name = &self.subscription.name;
         let (what, reason) = (
@@ -456,8 +469,7 @@ impl Post {
             },
         };
         self.refuse("event-given-up", sentence);
-        self.commit(vec![Change::delete(self.key(number), Expect::Anything)])
-            .await;
+        true
     }
 
     async fn lay_down(

@@ -54,7 +54,7 @@ pub enum Reason {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Next {
     Deliver(Vec<Number>),
-    GiveUp(Number, Reason),
+    GiveUp(Vec<Number>, Reason),
     Wait(Option<SystemTime>),
 }
 
@@ -70,6 +70,8 @@ pub struct Queue {
 impl Queue {
     /// Events that are kept of one subscription.
     pub const MOST: usize = 10_000;
+    /// Events that are given up together, so that many of them cost few writes.
+    pub const TOGETHER: usize = 256;
 
     pub fn new(batch: Batch, retry: Retry) -> Self {
         Self {
@@ -105,21 +107,25 @@ impl Queue {
 
     /// What stays in the queue until it is removed or has failed: ask once for each thing done.
     pub fn next(&self, now: SystemTime) -> Next {
-        if let Some(oldest) = self.oldest()
-            && self.count() > Self::MOST
-        {
-            return Next::GiveUp(oldest, Reason::QueueFull);
+        let beyond = self.count().saturating_sub(Self::MOST);
+        if beyond > 0 {
+            let oldest = self.waiting.keys().take(beyond.min(Self::TOGETHER));
+            return Next::GiveUp(oldest.copied().collect(), Reason::QueueFull);
         }
-        let (mut numbers, mut bytes) = (Vec::new(), 0);
+        let (mut numbers, mut expired, mut bytes) = (Vec::new(), Vec::new(), 0);
         for (due, number) in &self.due {
             let Some(waiting) = self.waiting.get(number).filter(|_| *due <= now) else {
                 break;
             };
             if now >= waiting.published + self.retry.time_to_live {
-                match numbers.is_empty() {
-                    true => return Next::GiveUp(*number, Reason::TimeToLiveExceeded),
-                    false => break,
+                if !numbers.is_empty() || expired.len() >= Self::TOGETHER {
+                    break;
                 }
+                expired.push(*number);
+                continue;
+            }
+            if !expired.is_empty() {
+                break;
             }
             bytes += waiting.bytes;
             let full = numbers.len() >= self.batch.events || bytes > self.batch.bytes;
@@ -127,6 +133,9 @@ impl Queue {
                 break;
             }
             numbers.push(*number);
+        }
+        if !expired.is_empty() {
+            return Next::GiveUp(expired, Reason::TimeToLiveExceeded);
         }
         match numbers.is_empty() {
             false => Next::Deliver(numbers),

@@ -41,8 +41,8 @@ fn an_event_is_tried_as_azures_table_says_for_a_day() {
                 assert_eq!(queue.failed(one, Outcome::Status(503), now), None);
             }
             Next::Wait(due) => now = due.unwrap(),
-            Next::GiveUp(number, reason) => {
-                assert_eq!((number, reason), (one, Reason::TimeToLiveExceeded));
+            Next::GiveUp(numbers, reason) => {
+                assert_eq!((numbers, reason), (vec![one], Reason::TimeToLiveExceeded));
                 break;
             }
         }
@@ -122,10 +122,28 @@ fn beyond_the_bound_the_oldest_is_given_up() {
     let (mut queue, numbers) = queue(Queue::MOST + 1, Batch::default(), Retry::default());
     assert_eq!(
         queue.next(at(0)),
-        Next::GiveUp(numbers[0], Reason::QueueFull)
+        Next::GiveUp(vec![numbers[0]], Reason::QueueFull)
     );
     queue.remove(numbers[0]);
     assert_eq!(queue.next(at(0)), Next::Deliver(vec![numbers[1]]));
+}
+
+#[test]
+fn many_are_given_up_together() {
+    let many = Queue::TOGETHER + 10;
+    let (mut queue, numbers) = queue(Queue::MOST + many, Batch::default(), Retry::default());
+    for together in [&numbers[..Queue::TOGETHER], &numbers[Queue::TOGETHER..many]] {
+        let given_up = Next::GiveUp(together.to_vec(), Reason::QueueFull);
+        assert_eq!(queue.next(at(0)), given_up);
+        for number in together {
+            queue.remove(*number);
+        }
+    }
+    let next = Next::Deliver(vec![numbers[many]]);
+    assert_eq!(queue.next(at(0)), next);
+    let old = numbers[many..][..Queue::TOGETHER].to_vec();
+    let given_up = Next::GiveUp(old, Reason::TimeToLiveExceeded);
+    assert_eq!(queue.next(at(DAY)), given_up);
 }
 
 #[test]

@@ -302,6 +302,16 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            let mut job = self.job();
+            job.fail(
+                self.jobs.clock.utc(),
+                "the job broke down; see the hub's log",
+            );
+            if let Ok(change) = put(&job) {
+                self.jobs.store.commit_lazily(vec![change]);
+            }
+        }
         *self.jobs.active.lock() = None;
         self.active.over.cancel();
     }
@@ -320,3 +330,53 @@ const ROOM: &str = "job";
 
 /// Jobs that are kept, however young they are.
 const MOST_KEPT: usize = 1000;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use azimuth_clock::SystemClock;
+    use azimuth_wire::job::{BlobPlace, ContainerUri, JobStatus};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_job_that_breaks_down_does_not_run_for_ever() {
+        let (store, clock) = (azimuth_storage::memory(), Arc::new(SystemClock));
+        let registry = Registry::open("hub1", store.clone(), clock.clone()).unwrap();
+        let config = JobConfig {
+            name: "hub1".into(),
+            folder: PathBuf::new(),
+            roots_pem: String::new(),
+        };
+        let jobs = Arc::new(Jobs::new(
+            config,
+            store.clone(),
+            Arc::new(registry),
+            Arc::new(Presence::new()),
+            clock,
+            CancellationToken::new(),
+        ));
+        let output = BlobPlace {
+            container: ContainerUri::new("file:x"),
+            blob: "x".into(),
+        };
+        let slot = jobs.occupy(&JobBody::Export {
+            output,
+            exclude_keys: false,
+            configurations: None,
+        });
+        let slot = slot.unwrap();
+        let id = slot.active.job.id.clone();
+        let first = jobs.first(&slot.active.job).unwrap();
+        store.commit(first).await.unwrap();
+        slot.progress(Progress::default());
+        assert_eq!(jobs.one(&id).unwrap().status, JobStatus::Running);
+        let broken = std::thread::spawn(move || {
+            let _slot = slot;
+            panic!("as a job should not");
+        });
+        assert!(broken.join().is_err());
+        assert_eq!(jobs.one(&id).unwrap().status, JobStatus::Failed);
+        assert!(jobs.active(&id).is_none());
+    }
+}

@@ -64,8 +64,29 @@ pub async fn run(
 #[derive(Default)]
 struct Later {
     lines: Vec<(Line, LineError)>,
+    /// Of the lines.
+    bytes: usize,
     /// What is about one of these waits too, and why.
     devices: HashMap<DeviceId, LineError>,
+}
+
+impl Later {
+    /// Puts a line off, where there is room for it.
+    fn put_off(
+        &mut self,
+        line: &Line,
+        device: DeviceId,
+        error: LineError,
+    ) -> Result<(), LineError> {
+        let bytes = self.bytes + line.text.as_ref().map_or(0, Vec::len);
+        if self.lines.len() >= MOST_LATER || bytes > MOST_BYTES_LATER {
+            return Err(error);
+        }
+        self.bytes = bytes;
+        self.devices.entry(device).or_insert_with(|| error.clone());
+        self.lines.push((line.clone(), error));
+        Ok(())
+    }
 }
 
 /// Carries out what was put off, as often as that makes fewer of them.
@@ -76,8 +97,7 @@ async fn again(
     cancel: &CancellationToken,
 ) -> Result<(), Stopped> {
     for _ in 0..ROUNDS {
-        let lines = later.lines.iter().map(|(line, _)| line.clone());
-        let lines: Vec<_> = lines.collect();
+        let lines: Vec<_> = later.lines.into_iter().map(|(line, _)| line).collect();
         let mut still = Later::default();
         for batch in lines.chunks(AT_ONCE) {
             let wrong = carry_out_all(jobs, batch, &mut still, cancel).await?;
@@ -128,10 +148,7 @@ async fn carry_out_all(
     }
     outcome.waiting.sort_by_key(|(place, ..)| *place);
     for (place, device, error) in outcome.waiting {
-        if later.lines.len() < MOST_LATER {
-            later.devices.entry(device).or_insert_with(|| error.clone());
-            later.lines.push((batch[place].clone(), error));
-        } else {
+        if let Err(error) = later.put_off(&batch[place], device, error) {
             outcome.wrong.push((place, error));
         }
     }
@@ -203,6 +220,34 @@ const LOG_FAILED: &str = "the log of errors could not be written";
 
 /// Lines that are put off; of more the error is told at once.
 const MOST_LATER: usize = 10_000;
+const MOST_BYTES_LATER: usize = 64 << 20;
 
 /// Azure lets five edge devices stand one behind the other.
 const ROUNDS: usize = 10;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::super::lines::LONGEST;
+    use super::*;
+
+    #[test]
+    fn lines_that_are_put_off_take_a_bounded_part_of_the_memory() {
+        let mut later = Later::default();
+        let error = LineError {
+            device_id: None,
+            module_id: None,
+            error_code: 0.into(),
+            error_status: String::new(),
+        };
+        for (length, room) in [(LONGEST, MOST_BYTES_LATER / LONGEST), (0, MOST_LATER)] {
+            let line = Line {
+                number: 1,
+                text: Some(vec![b' '; length]),
+            };
+            let mut put_off = || later.put_off(&line, "d".parse().unwrap(), error.clone());
+            while put_off().is_ok() {}
+            assert_eq!(later.lines.len(), room);
+        }
+    }
+}

@@ -106,17 +106,26 @@ impl Outbox {
             if page.documents.is_empty() {
                 return Ok(());
             }
-            let documents = page.documents.into_iter();
+            let all = page.documents.len();
+            let mut bytes = 0;
+            let documents = page.documents.into_iter().take_while(|(_, document)| {
+                let first = bytes == 0;
+                bytes += document.body.len();
+                first || bytes <= MOST_BYTES
+            });
             let (keys, bodies): (Vec<_>, Vec<_>) = documents
                 .map(|(key, document)| (key, document.body))
                 .unzip();
+            after = match keys.len() < all {
+                true => keys.last().cloned(),
+                false => page.next,
+            };
             let envelopes = bodies.into_iter().filter_map(|envelope| {
                 let lane = Event::decode(&envelope).map(|event| self.lane(event.device_id));
                 Some((lane.ok()?, envelope))
             });
             let stored = lanes.put(envelopes.collect());
             self.round.lock().under_way.clone_from(&keys);
-            after = page.next;
             if after.is_none() {
                 waiting.clear();
             }
@@ -150,4 +159,69 @@ fn key(number: Number) -> Key {
 
 const ROOM: &str = "notification-outbox";
 const PAGE: usize = 256;
+/// Of envelopes that are put at once: the router forgets what is much more than its share of a round.
+const MOST_BYTES: usize = 512 << 10;
 const _: () = assert!(PAGE <= Storing::AT_ONCE);
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::super::{Numbers, Stored};
+    use super::*;
+    use crate::event::Pairs;
+
+    /// Counts what comes, and ends when all of it has.
+    struct Scales {
+        most: Mutex<usize>,
+        left: Mutex<usize>,
+        all: Notify,
+    }
+
+    impl Lanes for Scales {
+        fn put(&self, envelopes: Vec<(Lane, Vec<u8>)>) -> Stored {
+            let bytes: usize = envelopes.iter().map(|(_, envelope)| envelope.len()).sum();
+            let mut most = self.most.lock();
+            *most = bytes.max(*most);
+            let mut left = self.left.lock();
+            *left -= envelopes.len();
+            if *left == 0 {
+                self.all.notify_one();
+            }
+            Box::pin(async { Ok(()) })
+        }
+    }
+
+    #[tokio::test]
+    async fn the_router_gets_no_more_at_once_than_it_can_hold() {
+        const LARGE: usize = 100_000;
+        let store = azimuth_storage::memory();
+        let numbers = Numbers::begin(std::time::UNIX_EPOCH, None);
+        let body = vec![b'a'; LARGE];
+        let mut envelope = Vec::new();
+        Event {
+            device_id: "d",
+            module_id: None,
+            generation_id: "",
+            auth_method: "",
+            source: "",
+            system: Pairs::new(&[]),
+            application: Pairs::new(&[]),
+            body: &body,
+        }
+        .encode(&mut envelope);
+        let left = (0..40).map(|_| Outbox::leave(numbers.next(), envelope.clone()));
+        store.commit(left.collect()).await.unwrap();
+        let outbox = Outbox::new(store.clone(), 4);
+        let scales = Scales {
+            most: Mutex::new(0),
+            left: Mutex::new(40),
+            all: Notify::new(),
+        };
+        tokio::select! {
+            () = outbox.empty(&scales) => {}
+            () = scales.all.notified() => {}
+        }
+        let most = *scales.most.lock();
+        assert!((LARGE..=1 << 20).contains(&most), "{most}");
+    }
+}

@@ -90,7 +90,8 @@ impl Page {
         }
         let next = self.rows.last().filter(|_| self.more).map(|last| Place {
             after: last.key.clone(),
-            shown: self.shown + self.rows.len() as u64,
+            // A client may make tokens up.
+            shown: self.shown.saturating_add(self.rows.len() as u64),
         });
         let mut json = Vec::with_capacity(self.bytes + self.rows.len() + 2);
         json.push(b'[');

@@ -178,7 +178,11 @@ fn group_by(parser: &mut Parser<'_>) -> Result<Option<Vec<Path>>, InvalidQuery> 
     parser.cursor.keyword("BY")?;
     let mut by = vec![parser.path("a path")?];
     while parser.cursor.skip_symbol(",") {
-        by.push(parser.path("a path")?);
+        let path = parser.path("a path")?;
+        // Each group keeps a copy of what stands there.
+        if !by.contains(&path) {
+            by.push(path);
+        }
     }
     Ok(Some(by))
 }

@@ -484,3 +484,33 @@ fn columns_and_groups_have_names() {
     let expected = json!([{ "n": 2 }, { "floor": "3", "n": 1 }, { "floor": 1, "n": 1 }, { "floor": 2, "n": 1 }, { "floor": 3, "n": 1 }]);
     assert_eq!(json!(groups), expected, "undefined is a group of its own");
 }
+
+#[test]
+fn a_token_that_was_made_up_overflows_nothing() {
+    let query = Query::parse("SELECT * FROM devices").unwrap();
+    let place = Place {
+        after: String::new(),
+        shown: u64::MAX,
+    };
+    let limits = Limits {
+        rows: 1,
+        bytes: 1000,
+    };
+    let mut page = Page::new(&query, limits, Some(place));
+    let mut part = Part::new(&query);
+    part.push("a", b"{}".to_vec());
+    part.push("b", b"{}".to_vec());
+    page.take(part);
+    let (_, next) = page.end().unwrap();
+    assert_eq!(next.unwrap().after, "a");
+}
+
+#[test]
+fn to_group_by_the_same_twice_is_to_group_by_it_once() {
+    let grouped = |by: &str| {
+        let text = format!("SELECT tags.a, COUNT() FROM devices GROUP BY {by}");
+        Query::parse(&text).unwrap()
+    };
+    assert_eq!(grouped("tags.a, TAGS.a, tags.[[a]]"), grouped("tags.a"));
+    assert_ne!(grouped("tags.a, tags.b"), grouped("tags.a"));
+}

@@ -54,8 +54,14 @@ impl Registry {
                     ..Kin::default()
                 };
                 for name in system {
+                    // Where one is there already, which should not be, it is replaced: to wait until it is gone
+                    // would be to wait for ever.
+                    let expect = match self.store.get(&key(&name))? {
+                        None => Expect::Absent,
+                        Some(stray) => Expect::Version(stray.version),
+                    };
                     let module = Identity::system_module(name, self.fresh());
-                    kin.changes.push(Self::made(&module)?);
+                    kin.changes.push(Self::made(&module, expect)?);
                     kin.made.push(module);
                 }
                 Ok(kin)

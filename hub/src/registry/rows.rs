@@ -65,9 +65,10 @@ impl Rows {
         Key::new(self.room, name)
     }
 
-    /// Whether the query can be true of a handful of devices at most, whatever is stored.
-    pub fn are_few(&self) -> bool {
-        matches!(&self.keys, Keys::These(ids) if self.room == DEVICES && ids.len() <= FEW)
+    /// Whether a query can be true of a handful of devices at most, whatever is stored.
+    pub fn are_few(query: &Query) -> bool {
+        query.collection == Collection::Devices
+            && matches!(query.keys(), Keys::These(ids) if ids.len() <= FEW)
     }
 
     /// Up to `most` identities behind a key, of those that the query can be true of.

@@ -60,7 +60,7 @@ impl Registry {
                 self.has_room()?;
             }
             let mut changes = vec![match &present {
-                None => Self::made(&after)?,
+                None => Self::made(&after, Expect::Absent)?,
                 Some((document, _)) => {
                     let expect = Expect::Version(document.version);
                     Change::put(key(name), expect, serde_json::to_vec(&after)?)
@@ -137,9 +137,9 @@ impl Registry {
     }
 
     /// The change that makes an identity.
-    pub(super) fn made(identity: &Identity) -> Result<Change, Error> {
+    pub(super) fn made(identity: &Identity, expect: Expect) -> Result<Change, Error> {
         let json = serde_json::to_vec(identity)?;
-        Ok(Change::put(key(&identity.name()), Expect::Absent, json))
+        Ok(Change::put(key(&identity.name()), expect, json))
     }
 
     /// The changes that remove an identity and all that is kept of it.

@@ -2,6 +2,8 @@
 //!
 //! Our own route, since Azure keeps them in its management plane. What may not enter: who proved what.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::http::{HeaderMap, Method};
 use axum::response::Response;
@@ -9,6 +11,7 @@ use azimuth_wire::ca_certificate::CaCertificateBody;
 use azimuth_wire::registry::InvalidBody;
 
 use super::registry::{if_match, whole};
+use super::twins::to_its_end;
 use super::{Rest, answer};
 use crate::error::Error;
 
@@ -36,24 +39,30 @@ impl Rest {
         headers: &HeaderMap,
         body: Body,
     ) -> Result<Response, Error> {
-        let (cas, now) = (&self.ca_certificates, self.clock.utc());
+        let (cas, now) = (Arc::clone(&self.ca_certificates), self.clock.utc());
         // Without `If-Match`, PUT creates and never replaces.
-        let condition = &if_match(headers);
+        let condition = if_match(headers);
         let answer = match (route, method.as_str()) {
             (CaRoute::All, "GET") => {
                 return answer::json(&serde_json::json!({ "value": cas.all()? }));
             }
             (CaRoute::One(name), "GET") => cas.get(name)?,
             (CaRoute::One(name), "PUT") => {
-                cas.put(name, &read(body).await?, condition, now).await?
+                let (name, body) = (name.clone(), read(body).await?);
+                to_its_end(async move { cas.put(&name, &body, &condition, now).await }).await?
             }
             (CaRoute::One(name), "DELETE") => {
-                cas.remove(name, condition).await?;
+                let name = name.clone();
+                to_its_end(async move { cas.remove(&name, &condition).await }).await?;
                 return Ok(answer::empty());
             }
-            (CaRoute::Code(name), "POST") => cas.challenge(name, condition, now).await?,
+            (CaRoute::Code(name), "POST") => {
+                let name = name.clone();
+                to_its_end(async move { cas.challenge(&name, &condition, now).await }).await?
+            }
             (CaRoute::Proof(name), "POST") => {
-                cas.verify(name, &read(body).await?, condition, now).await?
+                let (name, proof) = (name.clone(), read(body).await?);
+                to_its_end(async move { cas.verify(&name, &proof, &condition, now).await }).await?
             }
             (_, method) => return Err(Error::Method(method.to_owned())),
         };

@@ -11,6 +11,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::Response;
 use azimuth_wire::registry::InvalidBody;
 use serde_json::Value;
+use tokio::sync::Semaphore;
 
 use super::registry::whole;
 use super::{Rest, answer, header};
@@ -39,6 +40,10 @@ const STRETCH: usize = 512;
 /// Stretches that are read or judged at the same time.
 const SIDE_BY_SIDE: usize = 3;
 
+/// Queries that read at the same time, of all hubs of the process: more threads would take the processors from the
+/// devices on the line.
+static TURNS: Semaphore = Semaphore::const_new(4);
+
 impl Rest {
     pub(super) async fn query(&self, headers: &HeaderMap, body: Body) -> Result<Response, Error> {
         let text = text(&whole(body, BODY_LIMIT).await?)?;
@@ -65,11 +70,17 @@ impl Rest {
             true => limits.rows + 1,
             false => STRETCH,
         };
+        let are_few = Rows::are_few(&query);
+        // Before a state of the store is taken: who waits holds none.
+        let _turn = match are_few {
+            true => None,
+            false => TURNS.acquire().await.ok(),
+        };
         let Some(rows) = Rows::open(Arc::clone(&self.registry), query)? else {
             return Ok(());
         };
         let mut from = Some(page.reads_behind().map(|name| rows.key(name)));
-        if rows.are_few() {
+        if are_few {
             // Sooner read than handed to another thread.
             while !page.is_full()
                 && let Some(behind) = from.take()

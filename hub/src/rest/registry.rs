@@ -1,5 +1,7 @@
 //! Identities over HTTPS: arguments out of the request, one call, an answer.
 
+use std::sync::Arc;
+
 use axum::body::{Body, to_bytes};
 use axum::http::HeaderMap;
 use axum::http::header::IF_MATCH;
@@ -11,6 +13,7 @@ use azimuth_wire::{DeviceId, Identity as Name};
 use bytes::Bytes;
 
 use super::paths::Named;
+use super::twins::to_its_end;
 use super::{Rest, answer, header, on_the_line, paths};
 use crate::error::Error;
 use crate::registry::Shown;
@@ -47,9 +50,14 @@ impl Rest {
     ) -> Result<Response, Error> {
         let name = self.reached(named)?;
         let body = IdentityBody::parse(&whole(body, BODY_LIMIT).await?)?;
-        let written = self.registry.put(&name, &if_match(headers), body).await?;
-        on_the_line::follow(&self.presence, &name, &written);
-        shown(&written.identity)
+        let (registry, presence) = (Arc::clone(&self.registry), Arc::clone(&self.presence));
+        let if_match = if_match(headers);
+        let identity = to_its_end(async move {
+            let written = registry.put(&name, &if_match, body).await?;
+            on_the_line::follow(&presence, &name, &written);
+            Ok(written.identity)
+        });
+        shown(&identity.await?)
     }
 
     pub(super) async fn delete(
@@ -58,8 +66,14 @@ impl Rest {
         headers: &HeaderMap,
     ) -> Result<Response, Error> {
         let name = self.reached(named)?;
-        let gone = self.registry.delete(&name, &if_match(headers)).await?;
-        on_the_line::forget(&self.presence, &gone);
+        let (registry, presence) = (Arc::clone(&self.registry), Arc::clone(&self.presence));
+        let if_match = if_match(headers);
+        to_its_end(async move {
+            let gone = registry.delete(&name, &if_match).await?;
+            on_the_line::forget(&presence, &gone);
+            Ok(())
+        })
+        .await?;
         Ok(answer::empty())
     }
 

@@ -52,8 +52,8 @@ pub(super) enum How {
     Replace,
 }
 
-/// On a task of its own: what was written is told also where the client has left meanwhile.
-async fn to_its_end<T: Send + 'static>(
+/// On a task of its own: what follows on a write is done also where the client has left meanwhile.
+pub(super) async fn to_its_end<T: Send + 'static>(
     work: impl Future<Output = Result<T, Error>> + Send + 'static,
 ) -> Result<T, Error> {
     // It is cut off only where the hub stops.

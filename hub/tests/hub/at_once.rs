@@ -1,6 +1,8 @@
 //! Many writers of the registry at once: nothing is lost, and what is counted is what is there.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 use axum::http::Method;
 use azimuth_storage::{Change, Committed, Document, Key, Page, Snapshot, Store};
@@ -46,6 +48,85 @@ impl Store for Crowded {
     fn close(&self) {
         self.0.close();
     }
+}
+
+/// A store that has written what it has not yet answered.
+pub struct Unanswered(pub Arc<dyn Store>);
+
+fn polled_once<T>(future: impl Future<Output = T>) -> Option<T> {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(done) => Some(done),
+        Poll::Pending => None,
+    }
+}
+
+impl Store for Unanswered {
+    fn get(&self, key: &Key) -> Result<Option<Document>, azimuth_storage::Error> {
+        self.0.get(key)
+    }
+
+    fn scan(
+        &self,
+        room: &'static str,
+        prefix: &str,
+        after: Option<&Key>,
+        limit: usize,
+    ) -> Result<Page, azimuth_storage::Error> {
+        self.0.scan(room, prefix, after, limit)
+    }
+
+    fn snapshot(&self) -> Result<Box<dyn Snapshot>, azimuth_storage::Error> {
+        self.0.snapshot()
+    }
+
+    fn commit(&self, changes: Vec<Change>) -> Committed {
+        let committed = polled_once(self.0.commit(changes));
+        Box::pin(async move {
+            tokio::task::yield_now().await;
+            committed.expect("a store in memory makes nobody wait")
+        })
+    }
+
+    fn commit_lazily(&self, changes: Vec<Change>) {
+        self.0.commit_lazily(changes);
+    }
+
+    fn close(&self) {
+        self.0.close();
+    }
+}
+
+/// Asks, and hangs up when the store has what was asked for but has not said so.
+pub async fn ask_and_hang_up(
+    desk: &Desk,
+    method: Method,
+    path: &str,
+    if_match: Option<&str>,
+    body: &str,
+) {
+    let path = format!("{path}{VERSION}");
+    let asked = desk.ask(method, &path, if_match, body);
+    assert!(polled_once(asked).is_none());
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_write_is_counted_although_the_client_hung_up() {
+    let desk = Desk::over(Arc::new(Unanswered(azimuth_storage::memory())));
+    ask_and_hang_up(
+        &desk,
+        Method::PUT,
+        "/devices/d",
+        None,
+        r#"{"deviceId":"d"}"#,
+    )
+    .await;
+    assert_eq!(desk.registry.statistics().total_device_count, 1);
+
+    ask_and_hang_up(&desk, Method::DELETE, "/devices/d", Some("*"), "").await;
+    assert_eq!(desk.registry.statistics().total_device_count, 0);
 }
 
 fn crowded() -> Arc<Desk> {

@@ -9,6 +9,7 @@ use azimuth_certs::{KeyKind, Made, Signer, Wish, root, self_signed_leaf};
 use azimuth_hub::event::Event;
 use serde_json::{Value, json};
 
+use crate::at_once::{Unanswered, ask_and_hang_up};
 use crate::desk::{Desk, HOST, Reply, VERSION, hello, peer, publish};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -365,4 +366,16 @@ async fn the_certificate_of_a_module_bears_both_names() {
             .auth_method
             .starts_with(r#"{"scope":"module","type":"x509CertificateAuthority","#)
     );
+}
+
+#[tokio::test]
+async fn a_ca_certificate_lets_nobody_in_once_it_is_removed_although_the_client_hung_up() {
+    let desk = Desk::over(Arc::new(Unanswered(azimuth_storage::memory())));
+    let house = House::new(&desk);
+    let body = json!({ "certificate": house.root.certificate_pem }).to_string();
+    let path = format!("{PATH}/house");
+    ask_and_hang_up(&desk, Method::PUT, &path, None, &body).await;
+    assert_eq!(desk.door.ca_certificates.live().len(), 1);
+    ask_and_hang_up(&desk, Method::DELETE, &path, Some("*"), "").await;
+    assert_eq!(desk.door.ca_certificates.live().len(), 0);
 }

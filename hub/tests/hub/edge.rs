@@ -1,6 +1,7 @@
 //! Edge devices: their scopes, the devices behind them, and the two modules they are made with.
 
 use axum::http::Method;
+use azimuth_storage::{Change, Expect, Key};
 use serde_json::{Value, json};
 
 use crate::desk::{Desk, VERSION, hello};
@@ -189,4 +190,24 @@ async fn the_edge_capability_comes_and_goes_with_scope_and_modules() {
     let left = modules(&desk, "d").await;
     assert_eq!((left.len(), &left[0]["moduleId"]), (1, &json!("mine")));
     assert_eq!(desk.get("/twins/d/modules/$edgeAgent").await.status, 404);
+}
+
+#[tokio::test]
+async fn a_module_that_an_edge_device_finds_there_keeps_nobody_trying() {
+    let desk = Desk::new();
+    desk.make("d").await;
+    made(&desk, "e", edge()).await;
+    let left = Key::new("module", "e/$edgeAgent");
+    let left = desk.store.get(&left).unwrap().unwrap();
+    let stray = Change::put(
+        Key::new("module", "d/$edgeAgent"),
+        Expect::Absent,
+        left.body,
+    );
+    desk.store.commit(vec![stray]).await.unwrap();
+    changed(&desk, "d", edge()).await;
+    let found = modules(&desk, "d").await;
+    let ids: Vec<_> = found.iter().map(|module| &module["moduleId"]).collect();
+    assert_eq!(ids, ["$edgeAgent", "$edgeHub"]);
+    assert_eq!(found[0]["deviceId"], "d");
 }

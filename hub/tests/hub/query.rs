@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use axum::http::Method;
+use azimuth_storage::{Change, Committed, Document, Error, Key, Page, Snapshot, Store};
 use serde_json::{Value, json};
 
 use crate::desk::{Desk, Reply, VERSION, vectors};
@@ -510,4 +511,82 @@ async fn modules_are_rows_of_their_own() {
     }
     let count = "SELECT COUNT() AS n FROM devices.modules";
     assert_eq!(rows(&desk, count, "1").await, [json!({ "n": 6 })]);
+}
+
+/// A store that counts the states of it that are read: those now, and the most.
+struct Watched(Arc<dyn Store>, Arc<(AtomicUsize, AtomicUsize)>);
+
+struct Read(Box<dyn Snapshot>, Arc<(AtomicUsize, AtomicUsize)>);
+
+impl Store for Watched {
+    fn get(&self, key: &Key) -> Result<Option<Document>, Error> {
+        self.0.get(key)
+    }
+
+    fn scan(
+        &self,
+        room: &'static str,
+        prefix: &str,
+        after: Option<&Key>,
+        limit: usize,
+    ) -> Result<Page, Error> {
+        self.0.scan(room, prefix, after, limit)
+    }
+
+    fn snapshot(&self) -> Result<Box<dyn Snapshot>, Error> {
+        let (now, most) = &*self.1;
+        most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        Ok(Box::new(Read(self.0.snapshot()?, self.1.clone())))
+    }
+
+    fn commit(&self, changes: Vec<Change>) -> Committed {
+        self.0.commit(changes)
+    }
+
+    fn commit_lazily(&self, changes: Vec<Change>) {
+        self.0.commit_lazily(changes);
+    }
+
+    fn close(&self) {
+        self.0.close();
+    }
+}
+
+impl Snapshot for Read {
+    fn get(&self, key: &Key) -> Result<Option<Document>, Error> {
+        self.0.get(key)
+    }
+
+    fn scan(
+        &self,
+        room: &'static str,
+        prefix: &str,
+        after: Option<&Key>,
+        limit: usize,
+    ) -> Result<Page, Error> {
+        self.0.scan(room, prefix, after, limit)
+    }
+}
+
+impl Drop for Read {
+    fn drop(&mut self) {
+        self.1.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[tokio::test]
+async fn many_who_ask_at_once_take_turns() {
+    let count = Arc::new((AtomicUsize::new(0), AtomicUsize::new(0)));
+    let store = Watched(azimuth_storage::memory(), count.clone());
+    let desk = Arc::new(Desk::over(Arc::new(store)));
+    desk.make("d").await;
+    let mut asked = tokio::task::JoinSet::new();
+    for _ in 0..30 {
+        let desk = desk.clone();
+        asked.spawn(async move { rows(&desk, "SELECT * FROM devices", "10").await });
+    }
+    for rows in asked.join_all().await {
+        assert_eq!(rows.len(), 1);
+    }
+    assert!(count.1.load(Ordering::SeqCst) <= 4);
 }
