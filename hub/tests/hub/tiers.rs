@@ -247,6 +247,8 @@ async fn a_free_hub_has_500_devices() {
             .contains("Max allowed device count : '500'"),
         "{body}"
     );
+    // Modules are no devices.
+    desk.make_module("dev-1", "mod").await;
     assert_eq!(
         desk.ask(Method::PUT, &path("dev-1"), Some("*"), "{}")
             .await
