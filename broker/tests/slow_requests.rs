@@ -202,6 +202,39 @@ async fn who_says_nothing_after_a_client_hello_keeps_nobody_waiting() {
 }
 
 #[tokio::test]
+async fn a_handshake_waits_for_its_turn() {
+    let limits = Limits {
+        handshakes: 0,
+        handshake_time: Duration::from_millis(200),
+        ..Limits::default()
+    };
+    let home = Home::open(limits).await;
+    let name = door::secure::NAME.try_into().unwrap();
+    let mut tls = rustls::ClientConnection::new(home.tls.clone(), name).unwrap();
+    let mut hello = Vec::new();
+    tls.write_tls(&mut hello).unwrap();
+    let address = home.house.door.mqtt()[0];
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(&hello).await.unwrap();
+    // There is none: not a byte of an answer is made.
+    assert_eq!(stream.read(&mut [0; 8]).await.unwrap_or(0), 0);
+    assert_eq!(
+        home.house.refusal(0).await.refusal.kind,
+        "handshake-timeout"
+    );
+}
+
+#[test]
+fn a_hubs_own_limits_leave_room_for_devices() {
+    let limits = Limits::default();
+    assert!(limits.https_connections < limits.connections);
+    assert_eq!(
+        (limits.connect_time, limits.request_time),
+        (Duration::from_secs(30), Duration::from_secs(30))
+    );
+}
+
+#[tokio::test]
 async fn sockets_leave_descriptors_for_files() {
     let limits = Limits {
         descriptors: 0,

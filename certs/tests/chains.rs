@@ -15,6 +15,8 @@ fn a_chain_is_refused_for_the_rule_it_breaks() {
     let below_narrow = narrow.issue("below", unlimited());
     let device = root.issue("device", IsCa::ExplicitNoCa);
     let namesake = Party::root("root", unlimited());
+    // What they issued is in time still.
+    let over = root.issue_until("over", unlimited(), 2026);
     let leaf = |issuer: &Party| issuer.issue("leaf", IsCa::ExplicitNoCa).certificate;
     let rows = [
         ("good", leaf(&middle), vec![&middle], &root, None),
@@ -60,6 +62,20 @@ fn a_chain_is_refused_for_the_rule_it_breaks() {
             &namesake,
             None,
         ),
+        (
+            "the authority between is over",
+            leaf(&over),
+            vec![&over],
+            &root,
+            Some("expired"),
+        ),
+        (
+            "the anchor is over",
+            leaf(&over),
+            vec![],
+            &over,
+            Some("expired"),
+        ),
     ];
     for (what, leaf, helpers, anchor, expected) in rows {
         let helpers: Vec<&Certificate> = helpers.iter().map(|party| &party.certificate).collect();
@@ -68,6 +84,7 @@ fn a_chain_is_refused_for_the_rule_it_breaks() {
             Refusal::IssuerNotAuthority { .. } => "not an authority",
             Refusal::PathTooLong { .. } => "too long",
             Refusal::WrongSignature { .. } => "wrong signature",
+            Refusal::Expired { subject, .. } if subject == "CN=over" => "expired",
             other => panic!("{what}: {other}"),
         });
         assert_eq!(found, expected, "{what}");
@@ -106,7 +123,13 @@ impl Party {
     }
 
     fn issue(&self, name: &str, is_ca: IsCa) -> Self {
-        let (params, key) = params(name, is_ca);
+        self.issue_until(name, is_ca, 4000)
+    }
+
+    /// It ends with this year's first day.
+    fn issue_until(&self, name: &str, is_ca: IsCa, year: i32) -> Self {
+        let (mut params, key) = params(name, is_ca);
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
         let issuer = Issuer::from_params(&self.params, &self.key);
         let made = params.signed_by(&key, &issuer).unwrap();
         Self {

@@ -7,25 +7,28 @@ use std::time::Duration;
 
 use azimuth_clock::{Clock, SystemClock};
 use azimuth_monitor::{
-    Change, Error, Grace, Intervals, News, Settings, Since, Span, Wanted, monitor,
+    Absence, Change, Error, Grace, Intervals, News, Settings, Since, Span, Wanted, monitor,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use stub::Stub;
 
-fn settings() -> Settings {
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn intervals(seconds: f64) -> Intervals {
+    let interval = Span::seconds(seconds).unwrap();
+    Intervals::new(interval, Grace::Fixed(Duration::ZERO), [])
+}
+
+fn settings(refresh: Duration) -> Settings {
     Settings {
-        intervals: Intervals::new(
-            Span::seconds(0.3).unwrap(),
-            Grace::Fixed(Duration::ZERO),
-            [],
-        ),
+        intervals: intervals(0.3),
         wanted: Wanted::default(),
         since: Since::Start,
         tag: None,
         expect_all: false,
-        refresh: Duration::from_secs(3600),
+        refresh,
     }
 }
 
@@ -34,10 +37,17 @@ async fn watched<T>(
     stub: &Stub,
     story: impl AsyncFnOnce(&mut mpsc::UnboundedReceiver<Change>) -> T,
 ) -> (T, Result<azimuth_monitor::Counts, Error>) {
+    watched_with(stub, settings(HOUR), story).await
+}
+
+async fn watched_with<T>(
+    stub: &Stub,
+    settings: Settings,
+    story: impl AsyncFnOnce(&mut mpsc::UnboundedReceiver<Change>) -> T,
+) -> (T, Result<azimuth_monitor::Counts, Error>) {
     let (told, mut changes) = mpsc::unbounded_channel();
     let stop = CancellationToken::new();
     let tell = |change| told.send(change).unwrap();
-    let settings = settings();
     let told = async {
         let told = story(&mut changes).await;
         stop.cancel();
@@ -60,8 +70,10 @@ async fn the_log_is_read_before_anybody_is_called_late() {
     let stub = Stub::start().await;
     stub.state.lock().unwrap().steady = Some("steady".into());
     stub.state.lock().unwrap().deleted = vec!["deleted".into()];
+    stub.state.lock().unwrap().disabled = vec!["off".into()];
     stub.beat("gone");
     stub.beat("deleted");
+    stub.beat("off");
     let (changes, ended) = watched(&stub, async |changes| {
         let mut seen = vec![changes.recv().await.unwrap()];
         let asked = stub.state.lock().unwrap().asked.len();
@@ -81,7 +93,7 @@ async fn the_log_is_read_before_anybody_is_called_late() {
     assert_eq!(
         ended.unwrap().expected,
         2,
-        "the deleted one is expected no more"
+        "the deleted one and the disabled one are expected no more"
     );
     let asked = &stub.state.lock().unwrap().asked;
     assert_eq!(asked[0], "earliest");
@@ -117,6 +129,43 @@ async fn nobody_is_late_while_the_hub_is_away() {
         time >= Duration::from_millis(300),
         "its whole time: {time:?}"
     );
+}
+
+#[tokio::test]
+async fn each_stream_that_ended_gives_every_device_its_whole_time() {
+    let stub = Stub::start().await;
+    stub.state.lock().unwrap().short = true;
+    let begin = SystemClock.utc();
+    stub.beat("lamp");
+    let patient = Settings {
+        intervals: intervals(0.9),
+        ..settings(HOUR)
+    };
+    let ((silent, late), _) = watched_with(&stub, patient, async |changes| {
+        // Two requests a round, and half a second between two: the lamp is silent for longer than it may be.
+        until(&stub, |state| state.asked.len() >= 8).await;
+        let silent = changes.try_recv().ok();
+        stub.state.lock().unwrap().short = false;
+        (silent, changes.recv().await.unwrap())
+    })
+    .await;
+    assert_eq!(silent, None);
+    let time = late.expected_by.duration_since(begin).unwrap();
+    assert!(time >= Duration::from_millis(1500 + 900), "{time:?}");
+}
+
+#[tokio::test]
+async fn who_was_late_and_is_deleted_is_told_as_gone() {
+    let stub = Stub::start().await;
+    stub.beat("lamp");
+    let settings = settings(Duration::from_millis(50));
+    let (told, _) = watched_with(&stub, settings, async |changes| {
+        let late = changes.recv().await.unwrap().news;
+        stub.state.lock().unwrap().deleted = vec!["lamp".into()];
+        (late, changes.recv().await.unwrap().news)
+    })
+    .await;
+    assert_eq!(told, (News::Late, News::Gone(Absence::Deleted)));
 }
 
 #[tokio::test]

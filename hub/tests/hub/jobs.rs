@@ -335,7 +335,11 @@ async fn one_job_at_a_time_and_one_that_is_cancelled_stops() {
     let running = job(&desk, id).await;
     assert!(["enqueued", "running"].contains(&running["status"].as_str().unwrap()));
     assert_eq!(running["outputBlobContainerUri"], "");
-    assert!(!running.to_string().contains("http"), "{running}");
+    let list = desk.get("/jobs").await.text().await;
+    assert!(list.contains(id));
+    for told in [running.to_string(), list] {
+        assert!(!told.contains("http"), "{told}");
+    }
     for _ in 0..2 {
         let cancelled = desk.ask(Method::DELETE, &path, Some("\"any\""), "").await;
         assert_eq!(

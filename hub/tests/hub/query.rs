@@ -339,6 +339,8 @@ async fn a_page_has_a_thousand_rows_at_most_and_goes_over_many_stretches() {
         });
         bulk(&desk, items.collect()).await;
     }
+    let unasked = ask(&desk, "SELECT deviceId FROM devices", &[]).await;
+    assert_eq!(unasked.json().await.as_array().unwrap().len(), 100);
     for (count, first) in [("5000", 1000), ("1000", 1000), ("999", 999)] {
         let (rows, next) = page(&desk, "SELECT deviceId FROM devices", count, None).await;
         assert_eq!((rows.len(), next.is_some()), (first, true));

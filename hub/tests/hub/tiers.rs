@@ -23,8 +23,13 @@ impl Desk {
 async fn requests_beyond_the_rate_wait_and_then_are_refused() {
     let desk = desk(Tier::S1);
     let path = format!("/devices{VERSION}");
-    for _ in 0..116 {
+    for number in 0..116_u64 {
+        let turn = tokio::time::Instant::now();
         assert_eq!(desk.status(Method::GET, &path).await, 200);
+        // A hundred at once; those behind wait 0.6 s, 1.2 s and so on.
+        let wait = Duration::from_millis(600 * number.saturating_sub(99));
+        let beyond = turn.elapsed().checked_sub(wait).unwrap();
+        assert!(beyond < Duration::from_millis(10), "{number}: {beyond:?}");
     }
     let refused = desk.ask(Method::GET, &path, None, "").await;
     assert_eq!(refused.status, 429);
@@ -137,6 +142,62 @@ async fn twin_requests_beyond_the_rate_are_answered_429() {
     assert_eq!(body["errorCode"], 429_003);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_service_writes_and_reads_twins_at_two_rates() {
+    let desk = desk(Tier::S1);
+    // Nobody has this twin: a request counts before it is looked at.
+    let path = format!("/twins/nobody{VERSION}");
+    for _ in 0..3500 {
+        assert_eq!(desk.status(Method::PATCH, &path).await, 404);
+    }
+    let refused = desk.ask(Method::PATCH, &path, None, "{}").await;
+    assert_eq!(refused.status, 429);
+    let body = refused.json().await;
+    let sentence = body["Message"].as_str().unwrap();
+    assert!(sentence.ends_with("Operation type: TwinUpdate"), "{body}");
+    assert_eq!(desk.status(Method::GET, &path).await, 404);
+}
+
+#[tokio::test]
+async fn twin_requests_count_as_messages_of_the_day() {
+    let desk = desk(Tier::F1);
+    let (dev, _line) = desk.on_the_line("dev").await;
+    let service = async |bytes: usize| {
+        let headers = [
+            ("authorization", desk.token("iothubowner")),
+            ("content-length", bytes.to_string()),
+        ];
+        let path = format!("/twins/dev{VERSION}");
+        desk.request(Method::PATCH, &path, &headers, "{}").await
+    };
+    let device = |bytes: usize| {
+        let body = bytes::Bytes::from(format!("{{}}{}", " ".repeat(bytes - 2)));
+        let topic = "$iothub/twin/PATCH/properties/reported/?$rid=1";
+        let Ok(Inward::Answer(answer)) = desk.door.publish(&dev, publish(topic, &body)) else {
+            panic!("a twin request is answered");
+        };
+        answer
+    };
+    // Of 8000 blocks of 512 bytes each: one, 7997, and two.
+    assert_eq!(service(512).await.status, 200);
+    assert_eq!(service(7997 * 512).await.status, 200);
+    assert!(device(513).is_none(), "it is answered later");
+    let refused = service(2).await;
+    assert_eq!(
+        (refused.status, refused.header("iothub-errorcode")),
+        (403, "IotHubQuotaExceeded")
+    );
+    let body = refused.json().await;
+    assert!(
+        body["Message"]
+            .as_str()
+            .unwrap()
+            .contains("current message count : '8001'"),
+        "{body}"
+    );
+    assert_eq!(device(2).unwrap().topic, "$iothub/twin/res/403/?$rid=1");
+}
+
 #[tokio::test]
 async fn a_basic_tier_has_no_twins() {
     let desk = desk(Tier::B1);
@@ -186,6 +247,8 @@ async fn a_free_hub_has_500_devices() {
             .contains("Max allowed device count : '500'"),
         "{body}"
     );
+    // Modules are no devices.
+    desk.make_module("dev-1", "mod").await;
     assert_eq!(
         desk.ask(Method::PUT, &path("dev-1"), Some("*"), "{}")
             .await

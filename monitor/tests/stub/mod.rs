@@ -25,6 +25,10 @@ pub struct State {
     pub steady: Option<String>,
     /// Not in the registry any more.
     pub deleted: Vec<String>,
+    /// There, and may not send.
+    pub disabled: Vec<String>,
+    /// Ends each stream of who follows at once.
+    pub short: bool,
     /// Answers nothing but 503.
     pub down: bool,
     pub refused: usize,
@@ -92,6 +96,9 @@ async fn serve(mut socket: TcpStream, state: Arc<Mutex<State>>) -> Option<()> {
         let answer = state.lock().unwrap().answer(&head, &body);
         socket.write_all(answer.as_bytes()).await.ok()?;
         if follow && answer.starts_with("HTTP/1.1 200") {
+            if state.lock().unwrap().short {
+                return None;
+            }
             // Never a word; the end is the client's.
             socket.read_u8().await.ok()?;
         }
@@ -164,7 +171,11 @@ impl State {
         let named = query.split('\'').skip(1).step_by(2);
         let known = named.filter(|device| !self.deleted.iter().any(|gone| gone == device));
         let rows: Vec<_> = known
-            .map(|device| json!({ "deviceId": device, "status": "enabled" }))
+            .map(|device| {
+                let may_send = !self.disabled.iter().any(|off| off == device);
+                let status = if may_send { "enabled" } else { "disabled" };
+                json!({ "deviceId": device, "status": status })
+            })
             .collect();
         let rows = json!(rows).to_string();
         format!(
