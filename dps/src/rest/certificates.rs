@@ -21,7 +21,7 @@ impl Office {
         headers: &HeaderMap,
         body: Body,
     ) -> Result<Response, Refused> {
-        let (cas, now) = (&self.ca_certificates, self.clock.utc());
+        let (cas, now) = (self.ca_certificates.clone(), self.clock.utc());
         let answer = match (path, method.as_str()) {
             (Path::CaCertificates, "GET") => {
                 let all = serde_json::json!({ "value": cas.all()? });
@@ -31,25 +31,40 @@ impl Office {
             (Path::CaCertificate(name), "PUT") => {
                 // `If-None-Match: *` says what no `If-Match` means here: create, never replace.
                 let only_new = headers.contains_key(IF_NONE_MATCH);
-                let condition = if only_new {
-                    &IfMatch::Absent
-                } else {
-                    condition
+                let condition = match only_new {
+                    true => IfMatch::Absent,
+                    false => condition.clone(),
                 };
-                cas.put(name, &read(body).await?, condition, now).await?
+                let (name, body) = (name.clone(), read(body).await?);
+                to_its_end(async move { cas.put(&name, &body, &condition, now).await }).await?
             }
             (Path::CaCertificate(name), "DELETE") => {
-                cas.remove(name, condition).await?;
+                let (name, condition) = (name.clone(), condition.clone());
+                to_its_end(async move { cas.remove(&name, &condition).await }).await?;
                 return Ok(no_content());
             }
-            (Path::CaCertificateCode(name), "POST") => cas.challenge(name, condition, now).await?,
+            (Path::CaCertificateCode(name), "POST") => {
+                let (name, condition) = (name.clone(), condition.clone());
+                to_its_end(async move { cas.challenge(&name, &condition, now).await }).await?
+            }
             (Path::CaCertificateProof(name), "POST") => {
-                cas.verify(name, &read(body).await?, condition, now).await?
+                let (name, condition) = (name.clone(), condition.clone());
+                let proof = read(body).await?;
+                to_its_end(async move { cas.verify(&name, &proof, &condition, now).await }).await?
             }
             _ => return Err(Error::MethodNotAllowed.into()),
         };
         Ok(json("", &answer))
     }
+}
+
+/// On a task of its own: the copy in memory follows the store also where the client has left meanwhile.
+async fn to_its_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> Result<T, Error> {
+    // It is cut off only where the service stops.
+    let ended = tokio::spawn(work).await;
+    ended.map_err(|_| azimuth_storage::Error::Closed)?
 }
 
 #[cfg(test)]

@@ -40,7 +40,10 @@ pub(super) struct Reply {
 
 impl Api {
     pub(super) fn new() -> Self {
-        let store = azimuth_storage::memory();
+        Self::over(azimuth_storage::memory())
+    }
+
+    pub(super) fn over(store: Arc<dyn azimuth_storage::Store>) -> Self {
         let trust = Trust::new();
         let linked = || vec!["contoso-hub-east.azure-devices.net".into()];
         let hubs = LinkedHubs::open(

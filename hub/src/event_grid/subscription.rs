@@ -2,6 +2,7 @@
 //!
 //! Pure. May not enter: text of configuration files, deliveries.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -64,7 +65,7 @@ impl Schema {
 }
 
 /// A subscription to events of a hub.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Subscription {
     /// Letters, digits and dashes.
     pub name: String,
@@ -144,6 +145,15 @@ impl Subscription {
     }
 }
 
+impl fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = azimuth_webhook::masked(&self.url);
+        let mut subscription = f.debug_struct("Subscription");
+        subscription.field("name", &self.name).field("url", &shown);
+        subscription.finish_non_exhaustive()
+    }
+}
+
 /// What an event is about, as filters see it.
 pub fn subject(identity: &Identity) -> String {
     match &identity.module {
@@ -177,5 +187,12 @@ mod tests {
         ] {
             assert_eq!(some.wants(happening, subject), wanted, "{subject}");
         }
+    }
+
+    #[test]
+    fn nothing_shows_the_key_in_the_url() {
+        let subscription = Subscription::new("s", "https://a.example/f?code=secret");
+        let shown = format!("{subscription:?}");
+        assert!(shown.contains("a.example") && !shown.contains("secret"));
     }
 }

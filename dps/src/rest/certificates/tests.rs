@@ -1,4 +1,5 @@
 #![allow(clippy::unwrap_used)]
+use futures_util::FutureExt as _;
 use serde_json::{Value, json};
 
 use crate::rest::tests::{Api, Reply};
@@ -220,4 +221,24 @@ async fn enrolled_certificates_are_shown_as_info_and_stay_when_info_comes_back()
         put.body["attestation"]["x509"]["signingCertificates"]["primary"]["info"]["serialNumber"],
         "1002"
     );
+}
+
+#[tokio::test]
+async fn a_ca_certificate_is_no_more_once_it_is_removed_although_the_client_hung_up() {
+    let folder = std::env::temp_dir().join(format!("azimuth-ca-{}", uuid::Uuid::new_v4()));
+    std::fs::create_dir(&folder).unwrap();
+    let api = Api::over(azimuth_storage::open(&folder.join("dps.redb")).unwrap());
+    let body = json!({ "certificate": pem("root") });
+    assert_eq!(send(&api, "PUT", "/root", None, body).await.status, 200);
+    let cas = &api.office.ca_certificates;
+    assert_eq!(cas.live().len(), 1);
+
+    let removed = send(&api, "DELETE", "/root", None, Value::Null).now_or_never();
+    assert!(removed.is_none(), "the disk makes everybody wait");
+    tokio::task::yield_now().await;
+    // Writers take turns: when this one is refused, the one before is done.
+    let next = send(&api, "DELETE", "/other", None, Value::Null).await;
+    assert_eq!(next.status, 404);
+    assert_eq!(cas.live().len(), 0);
+    let _ = std::fs::remove_dir_all(folder);
 }
