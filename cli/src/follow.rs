@@ -37,7 +37,7 @@ pub struct Events {
     #[arg(long)]
     once: bool,
     /// Stop after this many messages
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
     /// One JSON object a line, whole
     #[arg(long)]

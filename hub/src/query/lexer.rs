@@ -207,11 +207,11 @@ impl<'a> Lexer<'a> {
     fn skip_blanks(&mut self) -> Result<(), InvalidQuery> {
         loop {
             self.take_while(char::is_whitespace);
-            if !self.rest().starts_with("/*") {
+            let Some(comment) = self.rest().strip_prefix("/*") else {
                 return Ok(());
-            }
-            match self.rest().find("*/") {
-                Some(end) => self.at += end + 2,
+            };
+            match comment.find("*/") {
+                Some(end) => self.at += end + 4,
                 None => return Err(invalid(self.text, self.at, "the comment has no end")),
             }
         }

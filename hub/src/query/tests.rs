@@ -333,6 +333,10 @@ fn a_mistake_is_named_with_its_place() {
             "at character 33 of the query: `#` means nothing here",
         ),
         (
+            "SELECT * FROM devices WHERE a = 1 /*/",
+            "at character 35 of the query: the comment has no end",
+        ),
+        (
             "SELECT * FROM devices WHERE a = 1 /* so",
             "at character 35 of the query: the comment has no end",
         ),

@@ -6,10 +6,12 @@ use std::task::{Context, Poll, Waker};
 
 use axum::http::Method;
 use azimuth_storage::{Change, Committed, Document, Key, Page, Snapshot, Store};
+use azimuth_wire::Identity as Name;
+use azimuth_wire::registry::regeneration::PolicyKey;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::desk::{Desk, VERSION};
+use crate::desk::{Desk, KEY, OTHER_KEY, VERSION};
 
 /// A store where others come between what a writer read and what it commits.
 struct Crowded(Arc<dyn Store>);
@@ -129,6 +131,10 @@ async fn a_write_is_counted_although_the_client_hung_up() {
     assert_eq!(desk.registry.statistics().total_device_count, 0);
 }
 
+fn name(device: &str) -> Name {
+    Name::device(device.parse().unwrap())
+}
+
 fn crowded() -> Arc<Desk> {
     Arc::new(Desk::over(Arc::new(Crowded(azimuth_storage::memory()))))
 }
@@ -174,6 +180,51 @@ async fn an_update_on_condition_never_overwrites_another() {
     let device = desk.read("d").await;
     assert_eq!(device["statusReason"], "80");
     assert!(etag(&device).is_some());
+}
+
+#[tokio::test]
+async fn a_twin_has_what_the_service_and_the_device_wrote_at_once() {
+    let desk = crowded();
+    let device = desk.make("d").await;
+    let generation_id = device["generationId"].as_str().unwrap().to_owned();
+    let mut tasks = JoinSet::new();
+    for number in 0..10 {
+        let (desk, generation_id) = (desk.clone(), generation_id.clone());
+        tasks.spawn(async move {
+            let tags = json!({ "tags": { format!("t{number}"): number } }).to_string();
+            let path = format!("/twins/d{VERSION}");
+            let reply = desk.ask(Method::PATCH, &path, None, &tags);
+            let reported = json!({ format!("r{number}"): number });
+            let (name, patch) = (name("d"), reported.as_object().unwrap());
+            let report = desk.registry.report(&name, &generation_id, patch, None);
+            let (reply, report) = tokio::join!(reply, report);
+            assert_eq!(reply.status, 200);
+            report.unwrap();
+        });
+    }
+    tasks.join_all().await;
+    let twin = desk.get("/twins/d").await.json().await;
+    assert_eq!(twin["properties"]["reported"]["$version"], 11);
+    for number in 0..10 {
+        assert_eq!(twin["tags"][format!("t{number}")], number);
+        assert_eq!(twin["properties"]["reported"][format!("r{number}")], number);
+    }
+}
+
+#[tokio::test]
+async fn both_keys_are_new_though_each_was_made_at_once() {
+    let desk = crowded();
+    desk.make("d").await;
+    let name = name("d");
+    let (first, second) = tokio::join!(
+        desk.registry.rekey(&name, PolicyKey::Primary),
+        desk.registry.rekey(&name, PolicyKey::Secondary)
+    );
+    assert!(first.is_ok() && second.is_ok());
+    let device = desk.read("d").await;
+    let keys = &device["authentication"]["symmetricKey"];
+    assert_ne!(keys["primaryKey"], KEY);
+    assert_ne!(keys["secondaryKey"], OTHER_KEY);
 }
 
 #[tokio::test]

@@ -358,7 +358,7 @@ pub fn peer() -> Arc<Peer> {
 }
 
 /// Of an authority that all tests of a run share.
-fn authority_pem() -> String {
+pub fn authority_pem() -> String {
     static PEM: std::sync::OnceLock<String> = std::sync::OnceLock::new();
     let made = PEM.get_or_init(|| {
         let folder = Folder::new();
@@ -369,10 +369,10 @@ fn authority_pem() -> String {
 }
 
 /// A folder that goes when the test does.
-struct Folder(std::path::PathBuf);
+pub struct Folder(pub std::path::PathBuf);
 
 impl Folder {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let name = format!("azimuth-hub-{}", uuid::Uuid::new_v4());
         Self(std::env::temp_dir().join(name))
     }

@@ -23,3 +23,4 @@ mod service_tokens;
 mod storage_account;
 mod tiers;
 mod twins;
+mod webhooks;

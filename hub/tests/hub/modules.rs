@@ -3,6 +3,9 @@
 use axum::http::Method;
 use azimuth_broker::{Answer, Backend, Line};
 use azimuth_hub::event::Event;
+use azimuth_wire::Identity as Name;
+use azimuth_wire::etag::IfMatch;
+use azimuth_wire::registry::IdentityBody;
 use serde_json::{Value, json};
 
 use crate::desk::{Desk, KEY, OTHER_KEY, VERSION, hello, publish, vectors};
@@ -13,6 +16,14 @@ async fn put(desk: &Desk, path: &str, if_match: Option<&str>, body: Value) -> (u
         .ask(Method::PUT, &path, if_match, &body.to_string())
         .await;
     (reply.status, reply.json().await)
+}
+
+fn named(name: &str) -> Name {
+    let (device, module) = name.split_once('/').unwrap_or((name, ""));
+    Name {
+        device: device.parse().unwrap(),
+        module: module.parse().ok(),
+    }
 }
 
 /// What a refused request is told, and why by the ledger's last record.
@@ -260,6 +271,39 @@ async fn a_module_has_a_twin_of_its_own() {
         (&beside["version"], &beside["moduleId"]),
         (&json!(2), &Value::Null)
     );
+    // And sees its own.
+    let own = |name: &str, identity: &Value| {
+        let generation_id = identity["generationId"].as_str().unwrap();
+        let twin = desk.registry.own_twin(&named(name), generation_id);
+        twin.unwrap()["desired"]["$version"].clone()
+    };
+    assert_eq!(
+        (own("d/m", &module), own("d", &device)),
+        (json!(3), json!(1))
+    );
+}
+
+#[tokio::test]
+async fn a_write_says_who_has_to_leave_the_line() {
+    let desk = Desk::new();
+    desk.make("d").await;
+    for module in ["m", "n"] {
+        desk.make_module("d", module).await;
+    }
+    let names = |names: &[Name]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let device = named("d");
+    let write = async |body: &str| {
+        let body = IdentityBody::parse(body.as_bytes()).unwrap();
+        let written = desk.registry.put(&device, &IfMatch::Any, body).await;
+        names(&written.unwrap().shut_out)
+    };
+    assert_eq!(write("{}").await, [""; 0]);
+    assert_eq!(write(r#"{"status":"disabled"}"#).await, ["d", "d/m", "d/n"]);
+    let module = named("d/n");
+    let gone = desk.registry.delete(&module, &IfMatch::Any).await.unwrap();
+    assert_eq!(names(&gone), ["d/n"]);
+    let gone = desk.registry.delete(&device, &IfMatch::Any).await.unwrap();
+    assert_eq!(names(&gone), ["d", "d/m"]);
 }
 
 #[tokio::test]

@@ -281,6 +281,26 @@ async fn a_faithful_hub_tells_connections_once_a_minute() {
 }
 
 #[tokio::test]
+async fn a_faithful_hub_tells_of_a_lost_device_when_it_shows_it_no_more() {
+    let taken = Taken::default();
+    let mut desk = telling(azimuth_storage::memory(), &taken, true);
+    desk.door.lost_after = Duration::from_secs(300);
+    desk.make("d").await;
+    let look = |seconds: u64| {
+        let now = UNIX_EPOCH + Duration::from_secs(START + seconds);
+        desk.notifier.look(now);
+        taken.told().split_off(1)
+    };
+    let device = on_the_line(&desk, "d").await;
+    send(&desk, &device, "d");
+    assert_eq!(look(60), pairs(&[("deviceConnected", "d")]));
+    desk.door.left(&device, &CloseReason::Lost);
+    assert_eq!(look(299).len(), 1);
+    let all = [("deviceConnected", "d"), ("deviceDisconnected", "d")];
+    assert_eq!(look(360), pairs(&all));
+}
+
+#[tokio::test]
 async fn a_faithful_hub_shows_a_lost_device_for_five_minutes() {
     let mut desk = Desk::new();
     desk.door.lost_after = Duration::from_secs(300);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use axum::http::Method;
+use azimuth_storage::{Change, Expect, Key};
 use serde_json::{Value, json};
 
 use crate::desk::{Desk, KEY, VERSION, hello, vectors};
@@ -323,6 +324,42 @@ async fn what_is_not_simulated_says_so_and_versions_are_asked_for() {
         .request(Method::POST, "/devices/d/messages/events", &[], "")
         .await;
     assert_eq!(device.header("iothub-errorcode"), "FeatureNotSupported");
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_the_store_is_no_clients_fault() {
+    let desk = Desk::new();
+    desk.make("d").await;
+    let path = format!("/devices/d{VERSION}");
+    desk.store.close();
+    let closed = desk.ask(Method::PUT, &path, Some("*"), "{}").await;
+    assert_eq!(
+        (closed.status, closed.header("iothub-errorcode")),
+        (503, "ServiceUnavailable")
+    );
+
+    let desk = Desk::new();
+    desk.make("d").await;
+    let damaged = Change::put(Key::new("device", "d"), Expect::Present, b"{".to_vec());
+    desk.store.commit(vec![damaged]).await.unwrap();
+    for (method, path) in [
+        (Method::GET, "/devices/d"),
+        (Method::PUT, "/devices/d"),
+        (Method::GET, "/devices"),
+        (Method::GET, "/twins/d"),
+        (Method::POST, "/devices/query"),
+    ] {
+        let body = r#"{"query":"SELECT * FROM devices"}"#;
+        let asked = format!("{path}{VERSION}");
+        let reply = desk.ask(method, &asked, None, body).await;
+        assert_eq!(
+            (reply.status, reply.header("iothub-errorcode")),
+            (500, "ServerError"),
+            "{path}"
+        );
+    }
+    let kinds = desk.ledger.since(0).into_iter();
+    assert!(kinds.map(|record| record.refusal.kind).eq(["store"; 5]));
 }
 
 #[tokio::test]
