@@ -109,6 +109,11 @@ async fn each_route_asks_for_its_right() {
         (Method::PATCH, "/twins/d", "service iothubowner"),
         (Method::PUT, "/twins/d", "service iothubowner"),
         (Method::POST, "/devices", "registryReadWrite iothubowner"),
+        (
+            Method::POST,
+            "/devices/keys/regenerate",
+            "registryReadWrite iothubowner",
+        ),
     ];
     for (method, path, holders) in rows {
         for (policy, _) in HUB_POLICIES {

@@ -85,6 +85,17 @@ fn a_file_is_there_when_it_is_whole_and_not_before() {
 }
 
 #[test]
+fn nobody_else_reads_an_export() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let scratch = Scratch::new();
+    let folder = scratch.open("file:").unwrap();
+    put(&folder, "devices.txt", "keys").unwrap();
+    let (file, _) = folder.find("devices.txt").unwrap();
+    let mode = file.metadata().unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
 fn no_link_leads_out() {
     let scratch = Scratch::new();
     let outside = scratch.0.join("outside");
