@@ -9,6 +9,7 @@
 mod any_client;
 mod authority;
 mod ca_certificate;
+mod ca_certificates;
 mod certificate;
 mod chain;
 mod error;
@@ -28,6 +29,7 @@ mod validity;
 pub use any_client::AnyClientCertificate;
 pub use authority::Authority;
 pub use ca_certificate::{Ca, CaRecord, CaRefusal, MOST_CA_CERTIFICATES, Stamp, helpers};
+pub use ca_certificates::{CaCertificates, CaError};
 pub use certificate::Certificate;
 pub use chain::{MOST_STEPS, path_to_anchor, verify_chain};
 pub use error::{Error, Refusal};

@@ -16,7 +16,7 @@ use azimuth_broker::{
     Admission, Backend, CloseReason, Granted, Hello, Inward, Ledger, Line, Operation, Outbound,
     Publish, QoS, Refusal,
 };
-use azimuth_certs::Certificate;
+use azimuth_certs::{CaCertificates, Certificate};
 use azimuth_clock::Clock;
 use azimuth_storage::Store;
 use azimuth_wire::IdScope;
@@ -33,7 +33,6 @@ use crate::answer;
 use crate::assigner::Job;
 use crate::attempt::{Attempt, Proof};
 use crate::attestation::{self, Attested, Claim, HubCredential, symmetric, x509};
-use crate::ca_certificates::CaCertificates;
 use crate::challenges::Challenges;
 use crate::config::AssignedHubForm;
 use crate::enrollment::{Enrollments, Entry};

@@ -1,6 +1,6 @@
 //! What can go wrong in a DPS, and how each is told on the wire.
 
-use azimuth_certs::CaRefusal;
+use azimuth_certs::{CaError, CaRefusal};
 
 /// Why a DPS did not start or did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -108,6 +108,16 @@ impl Error {
             | Self::Client(_)
             | Self::Thread(_)
             | Self::Declaration { .. } => "server-error",
+        }
+    }
+}
+
+impl From<CaError> for Error {
+    fn from(error: CaError) -> Self {
+        match error {
+            CaError::Refused(refusal) => refusal.into(),
+            CaError::Store(error) => error.into(),
+            CaError::Document(_) => Self::Damaged("caCertificates".into()),
         }
     }
 }

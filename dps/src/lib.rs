@@ -20,7 +20,6 @@ mod answer;
 mod assigner;
 mod attempt;
 pub mod attestation;
-mod ca_certificates;
 mod challenges;
 pub mod config;
 mod delivery;

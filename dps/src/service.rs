@@ -7,8 +7,10 @@ use std::thread::JoinHandle;
 use azimuth_broker::{
     Backend, Behind, Consumer, Envelopes, FrontDoor, FrontDoorConfig, Lane, Ledger, Presence,
 };
+use azimuth_certs::CaCertificates;
 use azimuth_clock::Clock;
 use azimuth_storage::Store;
+use azimuth_wire::ca_certificate::CA_CERTIFICATE_OF_DPS;
 use azimuth_wire::connection_string::ConnectionString;
 use azimuth_wire::enrollment::EnrollmentGroup;
 use azimuth_wire::{IdScope, SymmetricKey};
@@ -17,7 +19,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::assigner::Assigner;
 use crate::attempt::Waiting;
-use crate::ca_certificates::CaCertificates;
 use crate::challenges::Challenges;
 use crate::config::{DpsConfig, LinkedHubConfig};
 use crate::device::{self, Desk};
@@ -207,7 +208,7 @@ async fn open(
     records::list_registrations(&*store).await?;
     let linked = hubs.clone();
     let enrollments = Arc::new(Enrollments::open(store.clone(), move || linked.hosts())?);
-    let ca_certificates = Arc::new(CaCertificates::open(store.clone())?);
+    let ca_certificates = Arc::new(CaCertificates::open(store.clone(), CA_CERTIFICATE_OF_DPS)?);
     declare(&config, &enrollments, &*clock).await?;
     let group_keys = group_keys(&config, &enrollments)?;
     let ledger = Arc::new(Ledger::new(&config.name));

@@ -14,6 +14,7 @@ use azimuth_broker::{
     Admission, Answer, Backend, CloseReason, Granted, Hello, Inward, Lane, Ledger, Line, Owner,
     Publish, QoS, Refusal, Storing,
 };
+use azimuth_certs::CaCertificates;
 use azimuth_clock::Clock;
 use azimuth_wire::message::PropertyBag;
 use azimuth_wire::registry::ConnectionState;
@@ -21,7 +22,6 @@ use azimuth_wire::topic::hub::{DeviceTopic, Interests, InvalidTopic};
 use azimuth_wire::{Identity, ModuleId};
 
 use crate::auth::{Entry, Rules, resource};
-use crate::ca_certificates::CaCertificates;
 use crate::event::intake::{self, Flags, Oversize, Sender};
 use crate::event::partition_for;
 use crate::notification::Notifier;

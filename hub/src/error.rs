@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use azimuth_certs::CaRefusal;
+use azimuth_certs::{CaError, CaRefusal};
 use azimuth_wire::job::InvalidJob;
 use azimuth_wire::registry::InvalidBody;
 use azimuth_wire::registry::bulk::BulkResult;
@@ -295,6 +295,16 @@ impl Error {
 /// Whole ones until the next may come.
 pub fn seconds(beyond: &Throttled) -> u64 {
     beyond.wait.as_secs().saturating_add(1)
+}
+
+impl From<CaError> for Error {
+    fn from(error: CaError) -> Self {
+        match error {
+            CaError::Refused(refusal) => refusal.into(),
+            CaError::Store(error) => error.into(),
+            CaError::Document(error) => error.into(),
+        }
+    }
 }
 
 impl From<Throttled> for Error {

@@ -13,7 +13,6 @@
 
 pub mod auth;
 mod blob;
-pub mod ca_certificates;
 pub mod config;
 pub mod device;
 pub mod error;

@@ -6,6 +6,7 @@ use std::time::UNIX_EPOCH;
 use azimuth_broker::{Answer, Peer, Secret};
 use azimuth_clock::ManualClock;
 use azimuth_storage::{Change, Expect};
+use azimuth_wire::ca_certificate::CA_CERTIFICATE_OF_DPS;
 use azimuth_wire::connection_string::ConnectionString;
 use azimuth_wire::enrollment::{EnrollmentGroup, IndividualEnrollment};
 use azimuth_wire::etag::IfMatch;
@@ -67,7 +68,9 @@ impl Room {
         let desk = Desk {
             id_scope: "0ne00002193".parse().unwrap(),
             enrollments: Arc::new(enrollments),
-            ca_certificates: Arc::new(CaCertificates::open(store.clone()).unwrap()),
+            ca_certificates: Arc::new(
+                CaCertificates::open(store.clone(), CA_CERTIFICATE_OF_DPS).unwrap(),
+            ),
             challenges: Challenges::new(100),
             operations: Arc::new(Operations::new(Duration::from_secs(60), polls, 100)),
             store,

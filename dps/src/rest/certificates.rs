@@ -36,21 +36,22 @@ impl Office {
                     false => condition.clone(),
                 };
                 let (name, body) = (name.clone(), read(body).await?);
-                to_its_end(async move { cas.put(&name, &body, &condition, now).await }).await?
+                to_its_end(async move { Ok(cas.put(&name, &body, &condition, now).await?) }).await?
             }
             (Path::CaCertificate(name), "DELETE") => {
                 let (name, condition) = (name.clone(), condition.clone());
-                to_its_end(async move { cas.remove(&name, &condition).await }).await?;
+                to_its_end(async move { Ok(cas.remove(&name, &condition).await?) }).await?;
                 return Ok(no_content());
             }
             (Path::CaCertificateCode(name), "POST") => {
                 let (name, condition) = (name.clone(), condition.clone());
-                to_its_end(async move { cas.challenge(&name, &condition, now).await }).await?
+                to_its_end(async move { Ok(cas.challenge(&name, &condition, now).await?) }).await?
             }
             (Path::CaCertificateProof(name), "POST") => {
                 let (name, condition) = (name.clone(), condition.clone());
                 let proof = read(body).await?;
-                to_its_end(async move { cas.verify(&name, &proof, &condition, now).await }).await?
+                to_its_end(async move { Ok(cas.verify(&name, &proof, &condition, now).await?) })
+                    .await?
             }
             _ => return Err(Error::MethodNotAllowed.into()),
         };

@@ -23,6 +23,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::Response;
 use azimuth_broker::{Answer, Ledger, Operation, Peer, Refusal, Regions};
+use azimuth_certs::CaCertificates;
 use azimuth_clock::Clock;
 use azimuth_storage::{Expect, Store};
 use azimuth_wire::api_version::ApiVersion;
@@ -42,7 +43,6 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::attempt::Waiting;
-use crate::ca_certificates::CaCertificates;
 use crate::enrollment::{Enrollments, Entry, x509};
 use crate::error::Error;
 use crate::linked_hubs::LinkedHubs;

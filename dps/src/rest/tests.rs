@@ -6,6 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use azimuth_clock::{ManualClock, SystemClock};
 use azimuth_storage::Change;
 use azimuth_wire::SymmetricKey;
+use azimuth_wire::ca_certificate::CA_CERTIFICATE_OF_DPS;
 use azimuth_wire::policy::{DPS_OWNER, PolicyKeys};
 use azimuth_wire::sas;
 use serde_json::{Value, json};
@@ -64,7 +65,9 @@ impl Api {
         });
         let office = Office {
             enrollments: Arc::new(Enrollments::open(store.clone(), linked).unwrap()),
-            ca_certificates: Arc::new(CaCertificates::open(store.clone()).unwrap()),
+            ca_certificates: Arc::new(
+                CaCertificates::open(store.clone(), CA_CERTIFICATE_OF_DPS).unwrap(),
+            ),
             hubs: Arc::new(hubs.unwrap()),
             store,
             operations: Arc::new(Operations::new(Duration::from_secs(60), 0, 100)),

@@ -49,20 +49,21 @@ impl Rest {
             (CaRoute::One(name), "GET") => cas.get(name)?,
             (CaRoute::One(name), "PUT") => {
                 let (name, body) = (name.clone(), read(body).await?);
-                to_its_end(async move { cas.put(&name, &body, &condition, now).await }).await?
+                to_its_end(async move { Ok(cas.put(&name, &body, &condition, now).await?) }).await?
             }
             (CaRoute::One(name), "DELETE") => {
                 let name = name.clone();
-                to_its_end(async move { cas.remove(&name, &condition).await }).await?;
+                to_its_end(async move { Ok(cas.remove(&name, &condition).await?) }).await?;
                 return Ok(answer::empty());
             }
             (CaRoute::Code(name), "POST") => {
                 let name = name.clone();
-                to_its_end(async move { cas.challenge(&name, &condition, now).await }).await?
+                to_its_end(async move { Ok(cas.challenge(&name, &condition, now).await?) }).await?
             }
             (CaRoute::Proof(name), "POST") => {
                 let (name, proof) = (name.clone(), read(body).await?);
-                to_its_end(async move { cas.verify(&name, &proof, &condition, now).await }).await?
+                to_its_end(async move { Ok(cas.verify(&name, &proof, &condition, now).await?) })
+                    .await?
             }
             (_, method) => return Err(Error::Method(method.to_owned())),
         };

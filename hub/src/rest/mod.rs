@@ -28,6 +28,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, Method};
 use axum::response::Response;
 use azimuth_broker::{Answer, Ledger, Operation, Peer, Presence, Refusal};
+use azimuth_certs::CaCertificates;
 use azimuth_clock::Clock;
 use azimuth_wire::api_version::ApiVersion;
 use tokio_util::sync::CancellationToken;
@@ -35,7 +36,6 @@ use uuid::Uuid;
 
 use self::twins::How;
 use crate::auth::Rules;
-use crate::ca_certificates::CaCertificates;
 use crate::error::Error;
 use crate::event::Log;
 use crate::job::Jobs;

@@ -5,13 +5,14 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use azimuth_broker::{Behind, FrontDoor, FrontDoorConfig, Ledger, Presence, RegionalDelay};
+use azimuth_certs::CaCertificates;
 use azimuth_clock::Clock;
 use azimuth_storage::Store;
 use azimuth_webhook::Webhooks;
+use azimuth_wire::ca_certificate::CA_CERTIFICATE_OF_HUB;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::Rules;
-use crate::ca_certificates::CaCertificates;
 use crate::config::{ConnectionStateReports, HubConfig};
 use crate::device::DeviceDoor;
 use crate::error::Error;
@@ -128,7 +129,7 @@ pub async fn open(
     let partitions = config.event_log.partitions;
     let lanes = u8::try_from(partitions).map_err(|_| Error::Partitions(partitions))?;
     let policies = Policies::open(config.keys, &config.name, &*store).await?;
-    let ca_certificates = Arc::new(CaCertificates::open(store.clone())?);
+    let ca_certificates = Arc::new(CaCertificates::open(store.clone(), CA_CERTIFICATE_OF_HUB)?);
     let ledger = Arc::new(Ledger::new(&config.name));
     let posts = posts(&config, &store, &clock, &ledger).await?;
     let notifier = NotifierConfig {

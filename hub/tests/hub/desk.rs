@@ -10,9 +10,9 @@ use axum::http::{HeaderMap, Method, Request, StatusCode};
 use azimuth_broker::{
     Admission, Backend, Hello, Ledger, Line, Peer, Presence, Publish, QoS, Refusal, Secret,
 };
+use azimuth_certs::CaCertificates;
 use azimuth_clock::{Clock, ManualClock};
 use azimuth_hub::auth::Rules;
-use azimuth_hub::ca_certificates::CaCertificates;
 use azimuth_hub::device::{DeviceDoor, Principal};
 use azimuth_hub::event::{Appender, Log, LogConfig};
 use azimuth_hub::job::{JobConfig, Jobs};
@@ -22,6 +22,7 @@ use azimuth_hub::quota::{Meter, Plan};
 use azimuth_hub::registry::Registry;
 use azimuth_hub::rest::{Rest, router};
 use azimuth_storage::{Change, Expect, Key};
+use azimuth_wire::ca_certificate::CA_CERTIFICATE_OF_HUB;
 use azimuth_wire::sas;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -116,7 +117,8 @@ impl Desk {
         let registry = Registry::open("hub1", store.clone(), clock.clone()).unwrap();
         let registry = registry.telling(notifier.clone());
         let registry = Arc::new(registry.allowing(plan.map_or(u64::MAX, Plan::devices)));
-        let ca_certificates = Arc::new(CaCertificates::open(store.clone()).unwrap());
+        let ca_certificates =
+            Arc::new(CaCertificates::open(store.clone(), CA_CERTIFICATE_OF_HUB).unwrap());
         let stopping = CancellationToken::new();
         let presence = Arc::new(Presence::new());
         let jobs = Arc::new(Jobs::new(

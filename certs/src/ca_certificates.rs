@@ -1,38 +1,59 @@
-//! The CA certificates of a hub: what chains of devices must lead to, once possession of the key is proven.
+//! The CA certificates of a service: what chains of devices must lead to, once possession of the key is proven.
 //!
-//! Kept in the store under their folded name and, read, in memory. What may not enter: identities, HTTP,
+//! Kept in the store under their folded name and, read, in memory. What may not enter: HTTP, who comes in by a chain,
 //! the rules of writing one.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
-use azimuth_certs::{Ca, CaRecord, CaRefusal, MOST_CA_CERTIFICATES, Stamp, VerificationCode};
 use azimuth_storage::{Change, Expect, Key, Store};
-use azimuth_wire::ca_certificate::{CA_CERTIFICATE_OF_HUB, CaCertificate, CaCertificateBody};
+use azimuth_wire::ca_certificate::{CaCertificate, CaCertificateBody};
 use azimuth_wire::etag::{self, IfMatch};
 use parking_lot::RwLock;
-use uuid::Uuid;
 
-use crate::error::Error;
+use crate::ca_certificate::{Ca, CaRecord, CaRefusal, MOST_CA_CERTIFICATES, Stamp};
+use crate::possession::VerificationCode;
 
-/// All CA certificates of a hub.
+/// All CA certificates of a service.
 pub struct CaCertificates {
     store: Arc<dyn Store>,
+    /// As Azure calls the resource.
+    resource: &'static str,
     live: RwLock<Arc<[Ca]>>,
     /// One writer at a time, so that the copy in memory follows the store.
     writing: tokio::sync::Mutex<()>,
+    epoch: AtomicU64,
+}
+
+/// Why one was not read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum CaError {
+    #[error(transparent)]
+    Refused(#[from] CaRefusal),
+    #[error(transparent)]
+    Store(#[from] azimuth_storage::Error),
+    #[error("the CA certificate in the store cannot be read")]
+    Document(#[from] serde_json::Error),
 }
 
 impl CaCertificates {
-    /// Opens what the store holds.
-    pub fn open(store: Arc<dyn Store>) -> Result<Self, Error> {
+    /// Opens what the store holds, to be shown as a resource of Azure's: [`azimuth_wire::ca_certificate`] has their names.
+    pub fn open(store: Arc<dyn Store>, resource: &'static str) -> Result<Self, CaError> {
         let certificates = Self {
             store,
+            resource,
             live: RwLock::new(Arc::from([])),
             writing: tokio::sync::Mutex::default(),
+            epoch: AtomicU64::new(0),
         };
         certificates.reload()?;
         Ok(certificates)
+    }
+
+    /// Counts writes: a verdict on a chain holds while it stays the same.
+    pub fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
     }
 
     /// The set as it is now, by name.
@@ -40,13 +61,16 @@ impl CaCertificates {
         self.live.read().clone()
     }
 
-    pub fn all(&self) -> Result<Vec<CaCertificate>, Error> {
-        Ok(self.kept()?.iter().map(shown).collect())
+    pub fn all(&self) -> Result<Vec<CaCertificate>, CaError> {
+        Ok(self
+            .kept()?
+            .iter()
+            .map(|record| self.shown(record))
+            .collect())
     }
 
-    pub fn get(&self, name: &str) -> Result<CaCertificate, Error> {
-        let (_, record) = self.there(name)?;
-        Ok(shown(&record))
+    pub fn get(&self, name: &str) -> Result<CaCertificate, CaError> {
+        Ok(self.shown(&self.there(name)?.1))
     }
 
     /// Takes a certificate in, or replaces one.
@@ -56,7 +80,7 @@ impl CaCertificates {
         body: &CaCertificateBody,
         condition: &IfMatch,
         now: SystemTime,
-    ) -> Result<CaCertificate, Error> {
+    ) -> Result<CaCertificate, CaError> {
         let _writing = self.writing.lock().await;
         let (expect, present) = match self.present(name)? {
             Some((expect, present)) => (expect, Some(present)),
@@ -74,7 +98,7 @@ impl CaCertificates {
         name: &str,
         condition: &IfMatch,
         now: SystemTime,
-    ) -> Result<CaCertificate, Error> {
+    ) -> Result<CaCertificate, CaError> {
         let _writing = self.writing.lock().await;
         let (expect, present) = self.there(name)?;
         let code = VerificationCode::from_random(rand::random());
@@ -89,7 +113,7 @@ impl CaCertificates {
         proof: &CaCertificateBody,
         condition: &IfMatch,
         now: SystemTime,
-    ) -> Result<CaCertificate, Error> {
+    ) -> Result<CaCertificate, CaError> {
         let _writing = self.writing.lock().await;
         let (expect, present) = self.there(name)?;
         let record = present.verified(condition, proof, stamp(now))?;
@@ -97,34 +121,37 @@ impl CaCertificates {
     }
 
     /// Devices below it no longer come in.
-    pub async fn remove(&self, name: &str, condition: &IfMatch) -> Result<(), Error> {
+    pub async fn remove(&self, name: &str, condition: &IfMatch) -> Result<(), CaError> {
         let _writing = self.writing.lock().await;
         let (expect, present) = self.there(name)?;
         present.meets(condition)?;
         self.commit(Change::delete(key(name), expect)).await
     }
 
-    async fn write(&self, record: &CaRecord, expect: Expect) -> Result<CaCertificate, Error> {
-        let json = serde_json::to_vec(record)?;
+    async fn write(&self, record: &CaRecord, expect: Expect) -> Result<CaCertificate, CaError> {
         let key = key(&record.ca().name);
+        let json = serde_json::to_vec(record)?;
         self.commit(Change::put(key, expect, json)).await?;
-        Ok(shown(record))
+        Ok(self.shown(record))
     }
 
-    async fn commit(&self, change: Change) -> Result<(), Error> {
+    async fn commit(&self, change: Change) -> Result<(), CaError> {
         match self.store.commit(vec![change]).await {
-            Ok(_) => self.reload(),
-            Err(azimuth_storage::Error::Conflict { .. }) => Err(CaRefusal::Etag.into()),
-            Err(error) => Err(error.into()),
+            Ok(_) => {}
+            Err(azimuth_storage::Error::Conflict { .. }) => return Err(CaRefusal::Etag.into()),
+            Err(error) => return Err(error.into()),
         }
+        self.reload()?;
+        self.epoch.fetch_add(1, Ordering::Release);
+        Ok(())
     }
 
-    fn there(&self, name: &str) -> Result<(Expect, CaRecord), Error> {
+    fn there(&self, name: &str) -> Result<(Expect, CaRecord), CaError> {
         let present = self.present(name)?;
         Ok(present.ok_or_else(|| CaRefusal::NotFound(name.into()))?)
     }
 
-    fn present(&self, name: &str) -> Result<Option<(Expect, CaRecord)>, Error> {
+    fn present(&self, name: &str) -> Result<Option<(Expect, CaRecord)>, CaError> {
         let Some(document) = self.store.get(&key(name))? else {
             return Ok(None);
         };
@@ -132,7 +159,7 @@ impl CaCertificates {
         Ok(Some((Expect::Version(document.version), record)))
     }
 
-    fn kept(&self) -> Result<Vec<CaRecord>, Error> {
+    fn kept(&self) -> Result<Vec<CaRecord>, CaError> {
         let page = self.store.scan(ROOM, "", None, MOST_CA_CERTIFICATES)?;
         let documents = page.documents.iter();
         documents
@@ -140,21 +167,21 @@ impl CaCertificates {
             .collect()
     }
 
-    fn reload(&self) -> Result<(), Error> {
+    fn reload(&self) -> Result<(), CaError> {
         let kept = self.kept()?;
         *self.live.write() = kept.iter().map(|record| record.ca().clone()).collect();
         Ok(())
     }
-}
 
-fn shown(record: &CaRecord) -> CaCertificate {
-    record.shown(CA_CERTIFICATE_OF_HUB)
+    fn shown(&self, record: &CaRecord) -> CaCertificate {
+        record.shown(self.resource)
+    }
 }
 
 fn stamp(now: SystemTime) -> Stamp {
     Stamp {
         now,
-        etag: etag::of_guid(&Uuid::new_v4().to_string()),
+        etag: etag::of_guid(&uuid::Uuid::new_v4().to_string()),
     }
 }
 
@@ -162,4 +189,4 @@ fn key(name: &str) -> Key {
     Key::new(ROOM, &name.to_ascii_lowercase())
 }
 
-const ROOM: &str = "caCertificate";
+const ROOM: &str = "caCertificates";
