@@ -5,10 +5,10 @@
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::identity::{Name, Renewed, Which};
-use super::proof::Proof;
-use super::{Status, told};
-use crate::ask::{self, Ask};
+use super::Status;
+use super::identity::Name;
+use super::verb::{self, Verb};
+use crate::ask::Ask;
 use crate::config::Config;
 use crate::endpoint::Open;
 use crate::follow::{Target, print_line};
@@ -34,58 +34,8 @@ enum DeviceCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Show one device
-    Show {
-        #[command(flatten)]
-        named: Named,
-        /// As JSON, whole, with its keys
-        #[arg(long)]
-        json: bool,
-    },
-    /// Create a device, and print what it connects with
-    Create {
-        #[command(flatten)]
-        named: Named,
-        #[command(flatten)]
-        proof: Proof,
-        #[command(flatten)]
-        terms: Terms,
-        /// Print it as JSON, whole, with its keys
-        #[arg(long)]
-        json: bool,
-    },
-    /// Change a device; what is not said stays. Disabling cuts it off at once
-    Update {
-        #[command(flatten)]
-        named: Named,
-        #[command(flatten)]
-        proof: Proof,
-        #[command(flatten)]
-        terms: Terms,
-        /// Print it as JSON, whole, with its keys
-        #[arg(long)]
-        json: bool,
-    },
-    /// Delete a device with its modules and twin; a DPS does not notice, and puts it back when it registers again
-    Delete {
-        #[command(flatten)]
-        named: Named,
-    },
-    /// Print what an SDK is given to be the device
-    ConnectionString {
-        #[command(flatten)]
-        named: Named,
-        #[command(flatten)]
-        which: Which,
-    },
-    /// Make new keys, or swap the two
-    RenewKey {
-        #[command(flatten)]
-        named: Named,
-        /// Which of its keys
-        #[arg(long, value_enum, value_name = "KEY")]
-        key: Renewed,
-    },
+    #[command(flatten)]
+    One(Verb<Named, Terms>),
 }
 
 #[derive(Debug, Args)]
@@ -124,96 +74,40 @@ impl Device {
                 let mut devices = Ask::get("/devices").query(&query).of(&hub).await?.body;
                 print_all(&mut devices, json, top)
             }
-            DeviceCommand::Show { named, json } => {
-                let device = named.name().read(&named.at.open(config).await?).await?;
-                ask::print_record(&device, json, MEMBERS, |_, _| None)
-            }
-            DeviceCommand::Create {
-                named,
-                proof,
-                terms,
-                json,
-            } => {
-                let (hub, name) = (named.at.open(config).await?, named.name());
-                let mut device = json!({ "deviceId": named.id });
-                lay_over(&mut device, &proof, &terms, &hub).await?;
-                let made = name.create(&hub, device).await?;
-                let string = name.connection_string(&hub, &made, Default::default())?;
-                told(
-                    &made,
-                    json,
-                    format!("{} is in {}\n{string}", named.id, hub.label()),
-                )
-            }
-            DeviceCommand::Update {
-                named,
-                proof,
-                terms,
-                json,
-            } => {
-                let (hub, name) = (named.at.open(config).await?, named.name());
-                let mut device = name.read(&hub).await?;
-                lay_over(&mut device, &proof, &terms, &hub).await?;
-                let written = name.write_back(&hub, device).await?;
-                let done = match terms.status {
-                    Some(Status::Enabled) => "enabled",
-                    Some(Status::Disabled) => "disabled and cut off",
-                    None => "changed",
-                };
-                told(
-                    &written,
-                    json,
-                    format!("{} is {done} in {}", named.id, hub.label()),
-                )
-            }
-            DeviceCommand::Delete { named } => {
-                let hub = named.at.open(config).await?;
-                named.name().delete(&hub).await?;
-                print_line(format!("deleted {} in {}", named.id, hub.label()))
-            }
-            DeviceCommand::ConnectionString { named, which } => {
-                let (hub, name) = (named.at.open(config).await?, named.name());
-                let device = name.read(&hub).await?;
-                print_line(name.connection_string(&hub, &device, which.key)?)
-            }
-            DeviceCommand::RenewKey { named, key } => {
-                let hub = named.at.open(config).await?;
-                named.name().renew_key(&hub, key).await?;
-                print_line(format!("{}: {} in {}", named.id, key.done(), hub.label()))
-            }
+            DeviceCommand::One(verb) => verb.run(config).await,
         }
     }
 }
 
-impl Named {
+impl verb::Named for Named {
+    const MEMBERS: &[&str] = MEMBERS;
+
     fn name(&self) -> Name<'_> {
         Name {
             device: &self.id,
             module: None,
         }
     }
+
+    fn at(&self) -> &Target {
+        &self.at
+    }
 }
 
-/// Writes what was said into a device; the rest of it stays.
-async fn lay_over(
-    device: &mut Value,
-    proof: &Proof,
-    terms: &Terms,
-    hub: &Open,
-) -> anyhow::Result<()> {
-    if let Some(authentication) = proof.asked()? {
-        device["authentication"] = authentication;
-    }
-    if let Some(status) = terms.status {
-        device["status"] = status.word().into();
-    }
-    if let Some(reason) = &terms.status_reason {
-        device["statusReason"] = reason.as_str().into();
-    }
-    if let Some(edge) = terms.edge {
-        device["capabilities"] = json!({ "iotEdge": edge });
-    }
-    if let Some(parent) = &terms.parent {
+impl verb::Terms for Terms {
+    async fn lay_over(&self, device: &mut Value, hub: &Open) -> anyhow::Result<()> {
+        if let Some(status) = self.status {
+            device["status"] = status.word().into();
+        }
+        if let Some(reason) = &self.status_reason {
+            device["statusReason"] = reason.as_str().into();
+        }
+        if let Some(edge) = self.edge {
+            device["capabilities"] = json!({ "iotEdge": edge });
+        }
+        let Some(parent) = &self.parent else {
+            return Ok(());
+        };
         let scope = match parent.as_str() {
             "none" => None,
             parent => Some(scope_of(parent, hub).await?),
@@ -225,8 +119,16 @@ async fn lay_over(
             device["deviceScope"] = scope.unwrap_or_default().into();
             device["parentScopes"] = json!([]);
         }
+        Ok(())
     }
-    Ok(())
+
+    fn done(&self) -> &'static str {
+        match self.status {
+            Some(Status::Enabled) => "enabled",
+            Some(Status::Disabled) => "disabled and cut off",
+            None => "changed",
+        }
+    }
 }
 
 async fn scope_of(parent: &str, hub: &Open) -> anyhow::Result<String> {

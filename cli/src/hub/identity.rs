@@ -2,6 +2,8 @@
 //!
 //! What may not enter: what only one of the two has.
 
+use std::fmt;
+
 use anyhow::bail;
 use azimuth_wire::connection_string::ConnectionString;
 use azimuth_wire::{Identity, SymmetricKey};
@@ -53,6 +55,15 @@ impl Renewed {
             Self::Secondary => "the secondary key is new",
             Self::Both => "both keys are new",
             Self::Swap => "the keys are swapped",
+        }
+    }
+}
+
+impl fmt::Display for Name<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.module {
+            Some(module) => write!(f, "{}/{module}", self.device),
+            None => f.write_str(self.device),
         }
     }
 }

@@ -22,6 +22,7 @@ mod module;
 mod proof;
 mod query;
 mod twin;
+mod verb;
 
 /// What is done with a hub that runs instead of starting one.
 #[derive(Debug, Subcommand)]

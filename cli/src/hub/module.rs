@@ -3,13 +3,13 @@
 //! What may not enter: rules about identities; the hub has them.
 
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::identity::{Name, Renewed, Which};
-use super::proof::Proof;
-use super::told;
-use crate::ask::{self, Ask};
+use super::identity::Name;
+use super::verb::{self, Verb};
+use crate::ask::Ask;
 use crate::config::Config;
+use crate::endpoint::Open;
 use crate::follow::{Target, print_line};
 use crate::listing::{Table, cell};
 
@@ -33,60 +33,8 @@ enum ModuleCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Show one module
-    Show {
-        #[command(flatten)]
-        named: Named,
-        /// As JSON, whole, with its keys
-        #[arg(long)]
-        json: bool,
-    },
-    /// Create a module, and print what it connects with
-    Create {
-        #[command(flatten)]
-        named: Named,
-        #[command(flatten)]
-        proof: Proof,
-        /// Who manages it: `iotEdge` is an edge deployment
-        #[arg(long, value_name = "TEXT")]
-        managed_by: Option<String>,
-        /// Print it as JSON, whole, with its keys
-        #[arg(long)]
-        json: bool,
-    },
-    /// Change a module; what is not said stays
-    Update {
-        #[command(flatten)]
-        named: Named,
-        #[command(flatten)]
-        proof: Proof,
-        /// Who manages it
-        #[arg(long, value_name = "TEXT")]
-        managed_by: Option<String>,
-        /// Print it as JSON, whole, with its keys
-        #[arg(long)]
-        json: bool,
-    },
-    /// Delete a module with its twin
-    Delete {
-        #[command(flatten)]
-        named: Named,
-    },
-    /// Print what an SDK is given to be the module
-    ConnectionString {
-        #[command(flatten)]
-        named: Named,
-        #[command(flatten)]
-        which: Which,
-    },
-    /// Make new keys, or swap the two
-    RenewKey {
-        #[command(flatten)]
-        named: Named,
-        /// Which of its keys
-        #[arg(long, value_enum, value_name = "KEY")]
-        key: Renewed,
-    },
+    #[command(flatten)]
+    One(Verb<Named, Terms>),
 }
 
 #[derive(Debug, Args)]
@@ -99,6 +47,14 @@ struct Named {
     module: String,
     #[command(flatten)]
     at: Target,
+}
+
+/// What a module is beside its proof.
+#[derive(Debug, Args)]
+struct Terms {
+    /// Who manages it: `iotEdge` is an edge deployment
+    #[arg(long, value_name = "TEXT")]
+    managed_by: Option<String>,
 }
 
 impl Module {
@@ -114,85 +70,33 @@ impl Module {
                 let modules = device.ask(&hub, Ask::get(&path)).await?;
                 print_all(modules, json)
             }
-            ModuleCommand::Show { named, json } => {
-                let module = named.name().read(&named.at.open(config).await?).await?;
-                ask::print_record(&module, json, MEMBERS, |_, _| None)
-            }
-            ModuleCommand::Create {
-                named,
-                proof,
-                managed_by,
-                json,
-            } => {
-                let (hub, name) = (named.at.open(config).await?, named.name());
-                let mut module = json!({ "deviceId": named.device, "moduleId": named.module });
-                lay_over(&mut module, &proof, managed_by)?;
-                let made = name.create(&hub, module).await?;
-                let string = name.connection_string(&hub, &made, Default::default())?;
-                told(
-                    &made,
-                    json,
-                    format!("{named} is in {}\n{string}", hub.label()),
-                )
-            }
-            ModuleCommand::Update {
-                named,
-                proof,
-                managed_by,
-                json,
-            } => {
-                let (hub, name) = (named.at.open(config).await?, named.name());
-                let mut module = name.read(&hub).await?;
-                lay_over(&mut module, &proof, managed_by)?;
-                let written = name.write_back(&hub, module).await?;
-                told(
-                    &written,
-                    json,
-                    format!("{named} is changed in {}", hub.label()),
-                )
-            }
-            ModuleCommand::Delete { named } => {
-                let hub = named.at.open(config).await?;
-                named.name().delete(&hub).await?;
-                print_line(format!("deleted {named} in {}", hub.label()))
-            }
-            ModuleCommand::ConnectionString { named, which } => {
-                let (hub, name) = (named.at.open(config).await?, named.name());
-                let module = name.read(&hub).await?;
-                print_line(name.connection_string(&hub, &module, which.key)?)
-            }
-            ModuleCommand::RenewKey { named, key } => {
-                let hub = named.at.open(config).await?;
-                named.name().renew_key(&hub, key).await?;
-                print_line(format!("{named}: {} in {}", key.done(), hub.label()))
-            }
+            ModuleCommand::One(verb) => verb.run(config).await,
         }
     }
 }
 
-impl Named {
+impl verb::Named for Named {
+    const MEMBERS: &[&str] = MEMBERS;
+
     fn name(&self) -> Name<'_> {
         Name {
             device: &self.device,
             module: Some(&self.module),
         }
     }
+
+    fn at(&self) -> &Target {
+        &self.at
+    }
 }
 
-impl std::fmt::Display for Named {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}", self.device, self.module)
+impl verb::Terms for Terms {
+    async fn lay_over(&self, module: &mut Value, _: &Open) -> anyhow::Result<()> {
+        if let Some(managed_by) = &self.managed_by {
+            module["managedBy"] = managed_by.as_str().into();
+        }
+        Ok(())
     }
-}
-
-fn lay_over(module: &mut Value, proof: &Proof, managed_by: Option<String>) -> anyhow::Result<()> {
-    if let Some(authentication) = proof.asked()? {
-        module["authentication"] = authentication;
-    }
-    if let Some(managed_by) = managed_by {
-        module["managedBy"] = managed_by.into();
-    }
-    Ok(())
 }
 
 fn print_all(mut modules: Value, as_json: bool) -> anyhow::Result<()> {
