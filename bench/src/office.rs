@@ -14,6 +14,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::credentials::{bench_key, device_id, far_expiry, registration_token};
+use crate::service::exchange;
 
 /// A DPS as a back end sees it.
 #[derive(Clone)]
@@ -165,21 +166,6 @@ impl Office {
         body: &Value,
     ) -> anyhow::Result<(StatusCode, Value, HeaderMap)> {
         let url = format!("{}{path}?api-version={API_VERSION}", self.base);
-        let mut request = self
-            .client
-            .request(method, url)
-            .header("Authorization", token)
-            .header("Content-Type", "application/json");
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        if !body.is_null() {
-            request = request.body(body.to_string());
-        }
-        let answer = request.send().await?;
-        let (status, headers) = (answer.status(), answer.headers().clone());
-        let text = answer.text().await?;
-        let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
-        Ok((status, body, headers))
+        exchange(&self.client, method, url, token, headers, body).await
     }
 }

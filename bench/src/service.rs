@@ -9,8 +9,8 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use azimuth_wire::connection_string::ConnectionString;
 use azimuth_wire::sas;
-use reqwest::Method;
 use reqwest::header::HeaderMap;
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::credentials::{bench_key, device_id, far_expiry};
@@ -115,25 +115,49 @@ impl Service {
         body: &Value,
     ) -> anyhow::Result<(Value, HeaderMap)> {
         let url = format!("{}{path}?api-version={API_VERSION}", self.base);
-        let mut request = self
-            .client
-            .request(method.clone(), url)
-            .header("Authorization", &self.token)
-            .header("Content-Type", "application/json");
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        if !body.is_null() {
-            request = request.body(body.to_string());
-        }
-        let answer = request.send().await?;
-        let (status, headers) = (answer.status(), answer.headers().clone());
-        let text = answer.text().await?;
+        let sent = exchange(
+            &self.client,
+            method.clone(),
+            url,
+            &self.token,
+            headers,
+            body,
+        );
+        let (status, answer, headers) = sent.await?;
         if !status.is_success() {
-            bail!("{method} {path} was answered {status}: {text}");
+            bail!("{method} {path} was answered {status}: {answer}");
         }
-        Ok((serde_json::from_str(&text)?, headers))
+        if answer.is_string() {
+            bail!("{method} {path} was answered what is no JSON: {answer}");
+        }
+        Ok((answer, headers))
     }
+}
+
+/// One request to a service, and its answer; what is no JSON as a text.
+pub async fn exchange(
+    client: &reqwest::Client,
+    method: Method,
+    url: String,
+    token: &str,
+    headers: &[(&str, &str)],
+    body: &Value,
+) -> anyhow::Result<(StatusCode, Value, HeaderMap)> {
+    let mut request = client
+        .request(method, url)
+        .header("Authorization", token)
+        .header("Content-Type", "application/json");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    if !body.is_null() {
+        request = request.body(body.to_string());
+    }
+    let answer = request.send().await?;
+    let (status, headers) = (answer.status(), answer.headers().clone());
+    let text = answer.text().await?;
+    let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
+    Ok((status, body, headers))
 }
 
 fn authentication() -> Value {

@@ -5,14 +5,14 @@
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::Status;
 use super::identity::Name;
 use super::verb::{self, Verb};
+use super::{Status, print_identities};
 use crate::ask::Ask;
 use crate::config::Config;
 use crate::endpoint::Open;
-use crate::follow::{Target, print_line};
-use crate::listing::{Table, cell};
+use crate::follow::Target;
+use crate::listing::cell;
 
 /// Creates, shows, lists, changes and deletes the devices of a hub that runs.
 #[derive(Debug, Args)]
@@ -149,17 +149,8 @@ async fn scope_of(parent: &str, hub: &Open) -> anyhow::Result<String> {
 }
 
 fn print_all(devices: &mut Value, as_json: bool, top: usize) -> anyhow::Result<()> {
-    let found = devices.as_array_mut().map_or(&mut [][..], |all| all);
-    if as_json {
-        for device in found {
-            device["authentication"]["symmetricKey"] = Value::Null;
-        }
-        return print_line(serde_json::to_string_pretty(devices)?);
-    }
-    let rows: Vec<_> = found.iter().map(row).collect();
-    let lines = Table::of(COLUMNS).lines(&rows);
-    lines.iter().try_for_each(print_line)?;
-    if rows.len() >= top {
+    let count = print_identities(devices, as_json, COLUMNS, row)?;
+    if !as_json && count >= top {
         eprintln!(
             "  ! only {top} devices are listed, there may be more: `azimuth hub query` lists all"
         );

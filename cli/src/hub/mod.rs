@@ -14,6 +14,7 @@ use crate::ca_certificate::{CaCommand, Of};
 use crate::config::Config;
 use crate::endpoint::Open;
 use crate::follow::{Target, print_line};
+use crate::listing::Table;
 
 mod device;
 mod identity;
@@ -135,6 +136,28 @@ fn json_of(text: &str) -> anyhow::Result<Value> {
         None => (text.to_owned(), "what was given"),
     };
     serde_json::from_str(&text).with_context(|| format!("{from} is not JSON"))
+}
+
+/// A list of identities, as rows, or as JSON without the keys. How many there are.
+fn print_identities<const N: usize>(
+    identities: &mut Value,
+    as_json: bool,
+    columns: [&str; N],
+    row: fn(&Value) -> [String; N],
+) -> anyhow::Result<usize> {
+    let found = identities.as_array_mut().map_or(&mut [][..], |all| all);
+    let count = found.len();
+    if as_json {
+        for identity in found {
+            identity["authentication"]["symmetricKey"] = Value::Null;
+        }
+        print_line(serde_json::to_string_pretty(identities)?)?;
+    } else {
+        let rows: Vec<_> = found.iter().map(row).collect();
+        let lines = Table::of(columns).lines(&rows);
+        lines.iter().try_for_each(print_line)?;
+    }
+    Ok(count)
 }
 
 /// What was done, in a line; or the record as JSON.

@@ -6,12 +6,13 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use super::identity::Name;
+use super::print_identities;
 use super::verb::{self, Verb};
 use crate::ask::Ask;
 use crate::config::Config;
 use crate::endpoint::Open;
-use crate::follow::{Target, print_line};
-use crate::listing::{Table, cell};
+use crate::follow::Target;
+use crate::listing::cell;
 
 /// Creates, shows, lists, changes and deletes the modules of a device.
 #[derive(Debug, Args)]
@@ -67,8 +68,8 @@ impl Module {
                     module: None,
                 };
                 let path = format!("{}/modules", device.path());
-                let modules = device.ask(&hub, Ask::get(&path)).await?;
-                print_all(modules, json)
+                let mut modules = device.ask(&hub, Ask::get(&path)).await?;
+                print_identities(&mut modules, json, COLUMNS, row).map(drop)
             }
             ModuleCommand::One(verb) => verb.run(config).await,
         }
@@ -97,19 +98,6 @@ impl verb::Terms for Terms {
         }
         Ok(())
     }
-}
-
-fn print_all(mut modules: Value, as_json: bool) -> anyhow::Result<()> {
-    let found = modules.as_array_mut().map_or(&mut [][..], |all| all);
-    if as_json {
-        for module in found {
-            module["authentication"]["symmetricKey"] = Value::Null;
-        }
-        return print_line(serde_json::to_string_pretty(&modules)?);
-    }
-    let rows: Vec<_> = found.iter().map(row).collect();
-    let lines = Table::of(COLUMNS).lines(&rows);
-    lines.iter().try_for_each(print_line)
 }
 
 fn row(module: &Value) -> [String; 5] {

@@ -5,34 +5,21 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use axum::http::Method;
-use azimuth_storage::{Change, Committed, Document, Key, Page, Snapshot, Store};
+use azimuth_storage::{Change, Committed, Store};
 use azimuth_wire::Identity as Name;
 use azimuth_wire::registry::regeneration::PolicyKey;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::desk::{Desk, KEY, OTHER_KEY, VERSION};
+use crate::layer::{Layer, Over};
 
 /// A store where others come between what a writer read and what it commits.
 struct Crowded(Arc<dyn Store>);
 
-impl Store for Crowded {
-    fn get(&self, key: &Key) -> Result<Option<Document>, azimuth_storage::Error> {
-        self.0.get(key)
-    }
-
-    fn scan(
-        &self,
-        room: &'static str,
-        prefix: &str,
-        after: Option<&Key>,
-        limit: usize,
-    ) -> Result<Page, azimuth_storage::Error> {
-        self.0.scan(room, prefix, after, limit)
-    }
-
-    fn snapshot(&self) -> Result<Box<dyn Snapshot>, azimuth_storage::Error> {
-        self.0.snapshot()
+impl Layer for Crowded {
+    fn below(&self) -> &Arc<dyn Store> {
+        &self.0
     }
 
     fn commit(&self, changes: Vec<Change>) -> Committed {
@@ -41,14 +28,6 @@ impl Store for Crowded {
             tokio::task::yield_now().await;
             store.commit(changes).await
         })
-    }
-
-    fn commit_lazily(&self, changes: Vec<Change>) {
-        self.0.commit_lazily(changes);
-    }
-
-    fn close(&self) {
-        self.0.close();
     }
 }
 
@@ -62,23 +41,9 @@ fn polled_once<T>(future: impl Future<Output = T>) -> Option<T> {
     }
 }
 
-impl Store for Unanswered {
-    fn get(&self, key: &Key) -> Result<Option<Document>, azimuth_storage::Error> {
-        self.0.get(key)
-    }
-
-    fn scan(
-        &self,
-        room: &'static str,
-        prefix: &str,
-        after: Option<&Key>,
-        limit: usize,
-    ) -> Result<Page, azimuth_storage::Error> {
-        self.0.scan(room, prefix, after, limit)
-    }
-
-    fn snapshot(&self) -> Result<Box<dyn Snapshot>, azimuth_storage::Error> {
-        self.0.snapshot()
+impl Layer for Unanswered {
+    fn below(&self) -> &Arc<dyn Store> {
+        &self.0
     }
 
     fn commit(&self, changes: Vec<Change>) -> Committed {
@@ -87,14 +52,6 @@ impl Store for Unanswered {
             tokio::task::yield_now().await;
             committed.expect("a store in memory makes nobody wait")
         })
-    }
-
-    fn commit_lazily(&self, changes: Vec<Change>) {
-        self.0.commit_lazily(changes);
-    }
-
-    fn close(&self) {
-        self.0.close();
     }
 }
 
@@ -116,7 +73,7 @@ pub async fn ask_and_hang_up(
 
 #[tokio::test]
 async fn a_write_is_counted_although_the_client_hung_up() {
-    let desk = Desk::over(Arc::new(Unanswered(azimuth_storage::memory())));
+    let desk = Desk::over(Arc::new(Over(Unanswered(azimuth_storage::memory()))));
     ask_and_hang_up(
         &desk,
         Method::PUT,
@@ -136,7 +93,9 @@ fn name(device: &str) -> Name {
 }
 
 fn crowded() -> Arc<Desk> {
-    Arc::new(Desk::over(Arc::new(Crowded(azimuth_storage::memory()))))
+    Arc::new(Desk::over(Arc::new(Over(Crowded(
+        azimuth_storage::memory(),
+    )))))
 }
 
 /// Reads, changes and writes on condition, until the write holds; hands out how often another was faster.

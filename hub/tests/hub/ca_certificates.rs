@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::at_once::{Unanswered, ask_and_hang_up};
 use crate::desk::{Desk, HOST, Reply, VERSION, hello, peer, publish};
+use crate::layer::Over;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const PATH: &str = "/azimuth/certificates";
@@ -370,7 +371,7 @@ async fn the_certificate_of_a_module_bears_both_names() {
 
 #[tokio::test]
 async fn a_ca_certificate_lets_nobody_in_once_it_is_removed_although_the_client_hung_up() {
-    let desk = Desk::over(Arc::new(Unanswered(azimuth_storage::memory())));
+    let desk = Desk::over(Arc::new(Over(Unanswered(azimuth_storage::memory()))));
     let house = House::new(&desk);
     let body = json!({ "certificate": house.root.certificate_pem }).to_string();
     let path = format!("{PATH}/house");

@@ -11,6 +11,7 @@ mod device_tokens;
 mod edge;
 mod jobs;
 mod keys;
+mod layer;
 mod lines;
 mod messages;
 mod modules;

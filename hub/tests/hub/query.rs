@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use axum::http::Method;
-use azimuth_storage::{Change, Committed, Document, Error, Key, Page, Snapshot, Store};
+use azimuth_storage::{Document, Error, Key, Page, Snapshot, Store};
 use serde_json::{Value, json};
 
 use crate::desk::{Desk, Reply, VERSION, vectors};
+use crate::layer::{Layer, Over};
 
 const PATH: &str = "/devices/query?api-version=2021-04-12";
 
@@ -520,37 +521,15 @@ struct Watched(Arc<dyn Store>, Arc<(AtomicUsize, AtomicUsize)>);
 
 struct Read(Box<dyn Snapshot>, Arc<(AtomicUsize, AtomicUsize)>);
 
-impl Store for Watched {
-    fn get(&self, key: &Key) -> Result<Option<Document>, Error> {
-        self.0.get(key)
-    }
-
-    fn scan(
-        &self,
-        room: &'static str,
-        prefix: &str,
-        after: Option<&Key>,
-        limit: usize,
-    ) -> Result<Page, Error> {
-        self.0.scan(room, prefix, after, limit)
+impl Layer for Watched {
+    fn below(&self) -> &Arc<dyn Store> {
+        &self.0
     }
 
     fn snapshot(&self) -> Result<Box<dyn Snapshot>, Error> {
         let (now, most) = &*self.1;
         most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
         Ok(Box::new(Read(self.0.snapshot()?, self.1.clone())))
-    }
-
-    fn commit(&self, changes: Vec<Change>) -> Committed {
-        self.0.commit(changes)
-    }
-
-    fn commit_lazily(&self, changes: Vec<Change>) {
-        self.0.commit_lazily(changes);
-    }
-
-    fn close(&self) {
-        self.0.close();
     }
 }
 
@@ -579,7 +558,7 @@ impl Drop for Read {
 #[tokio::test]
 async fn many_who_ask_at_once_take_turns() {
     let count = Arc::new((AtomicUsize::new(0), AtomicUsize::new(0)));
-    let store = Watched(azimuth_storage::memory(), count.clone());
+    let store = Over(Watched(azimuth_storage::memory(), count.clone()));
     let desk = Arc::new(Desk::over(Arc::new(store)));
     desk.make("d").await;
     let mut asked = tokio::task::JoinSet::new();

@@ -6,11 +6,12 @@ use std::time::Duration;
 use axum::http::Method;
 use azimuth_broker::{Backend, Inward, Line, Outbound};
 use azimuth_hub::device::Principal;
-use azimuth_storage::{Change, Committed, Document, Error, Expect, Key, Page, Store};
+use azimuth_storage::{Change, Committed, Expect, Key, Store};
 use bytes::Bytes;
 use serde_json::{Value, json};
 
 use crate::desk::{Desk, HOST, Reply, VERSION, hello, publish};
+use crate::layer::{Layer, Over};
 
 async fn twin(desk: &Desk, device: &str) -> Value {
     ask(desk, Method::GET, device, None, "").await.json().await
@@ -166,23 +167,9 @@ struct Overtaken {
     by: Mutex<Vec<Change>>,
 }
 
-impl Store for Overtaken {
-    fn get(&self, key: &Key) -> Result<Option<Document>, Error> {
-        self.inner.get(key)
-    }
-
-    fn scan(
-        &self,
-        room: &'static str,
-        prefix: &str,
-        after: Option<&Key>,
-        limit: usize,
-    ) -> Result<Page, Error> {
-        self.inner.scan(room, prefix, after, limit)
-    }
-
-    fn snapshot(&self) -> Result<Box<dyn azimuth_storage::Snapshot>, Error> {
-        self.inner.snapshot()
+impl Layer for Overtaken {
+    fn below(&self) -> &Arc<dyn Store> {
+        &self.inner
     }
 
     fn commit(&self, changes: Vec<Change>) -> Committed {
@@ -195,31 +182,23 @@ impl Store for Overtaken {
             inner.commit(changes).await
         })
     }
-
-    fn commit_lazily(&self, changes: Vec<Change>) {
-        self.inner.commit_lazily(changes);
-    }
-
-    fn close(&self) {
-        self.inner.close();
-    }
 }
 
 #[tokio::test]
 async fn a_twin_is_not_written_once_its_identity_is_gone() {
-    let store = Arc::new(Overtaken {
+    let store = Arc::new(Over(Overtaken {
         inner: azimuth_storage::memory(),
         by: Mutex::default(),
-    });
+    }));
     let desk = Desk::over(store.clone());
     let speaker = Speaker::new(&desk).await;
     let gone = || vec![Change::delete(Key::new("device", "d"), Expect::Present)];
-    *store.by.lock().unwrap() = gone();
+    *store.0.by.lock().unwrap() = gone();
     let reply = ask(&desk, Method::PATCH, "d", None, r#"{"tags":{"a":1}}"#).await;
     assert_eq!(reply.header("iothub-errorcode"), "DeviceNotFound");
     assert!(!has(&desk, "twin", "d"));
     desk.make("d").await;
-    *store.by.lock().unwrap() = gone();
+    *store.0.by.lock().unwrap() = gone();
     let answer = speaker.asked(&desk, REPORTED, r#"{"a":1}"#).await;
     assert_eq!(answer.topic, "$iothub/twin/res/404/?$rid=r");
     assert!(!has(&desk, "twin", "d"));
